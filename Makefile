@@ -1,0 +1,50 @@
+# make run: talk to it. make test: everything CI checks. Both set up what they need, and are quick when it is there.
+# PYTHON=/path/to/python3 chooses the interpreter; ARGS="--port 9000" goes to `trunkline serve` or to pytest.
+BIN := .venv/bin
+LOCK := requirements
+
+.DEFAULT_GOAL := help
+.PHONY: help run test gate models system-packages format lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
+
+run: .venv/.local models ## set up, pull the models, serve on http://127.0.0.1:8080
+	@exec $(BIN)/trunkline serve $(ARGS)
+
+test: system-packages .venv/.dev models gate ## set up, with what the tests need, then the gate
+
+gate: ## format, lint, types, import contracts, tests: nothing is set up
+	@echo "== format";  $(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@echo "== lint";    $(BIN)/ruff check --quiet .
+	@echo "== types";   $(BIN)/mypy
+	@echo "== imports"; $(BIN)/lint-imports --no-logo
+	@echo "== tests";   $(BIN)/pytest -q $(ARGS)
+
+models: .venv/.local ## pull the model weights (about 220 MB, once)
+	@$(BIN)/trunkline models pull
+
+system-packages: ## the programs the tests use, by apt where that is allowed
+	@scripts/system-packages redis-server chromium
+
+format: ## ruff, in place
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## rewrite requirements/*.txt from pyproject.toml; UPGRADE=1 takes newer releases
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## the virtual environment and caches; the pulled models stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	@scripts/venv .venv
+
+.venv/.local: $(LOCK)/local.txt pyproject.toml | $(BIN)/python
+	@$(BIN)/python scripts/install.py $(LOCK)/local.txt
+	@touch $@
+
+# The development lock is the other one and more: installing it does both.
+.venv/.dev: $(LOCK)/dev.txt pyproject.toml | $(BIN)/python
+	@$(BIN)/python scripts/install.py $(LOCK)/dev.txt
+	@touch $@ .venv/.local

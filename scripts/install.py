@@ -1,0 +1,40 @@
+"""install.py LOCK: this interpreter's environment gets what LOCK pins, checked by hash, and this project, editable."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+PACKAGE = re.compile(r"^(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)==")
+
+
+def main(lock: Path) -> int:
+    total = len(re.findall(r"^[a-z]", lock.read_text(), re.MULTILINE))
+    command = [*PIP, "install", "--progress-bar", "off", "--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as pip:
+        assert pip.stdout is not None
+        tell(pip.stdout, total, f"installing {lock.name}")
+    if pip.returncode:
+        return pip.returncode
+    # Its build tool is in the lock: nothing is fetched, nothing is isolated.
+    return subprocess.call([*PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."])
+
+
+def tell(lines: Iterable[str], total: int, what: str) -> None:
+    """pip's progress: one line rewritten on a terminal, a line per twenty packages elsewhere."""
+    seen = 0
+    start, end = ("\r\x1b[K", "") if sys.stdout.isatty() else ("", "\n")
+    for line in lines:
+        if match := PACKAGE.match(line):
+            seen += 1
+            if not end or seen % 20 == 0:
+                print(f"{start}{what}: {seen} of {total}, {match[1]}", end=end, flush=True)
+        elif line.startswith("Installing collected packages"):
+            print(f"{start}{what}: unpacking", end=end, flush=True)
+    print(f"{start}{what}: done")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
