@@ -1,0 +1,1 @@
+"""The gateway: routes, calls and the surfaces in front of them."""

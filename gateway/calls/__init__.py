@@ -1,0 +1,1 @@
+"""A call: a caller, a history and a leg."""

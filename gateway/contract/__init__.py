@@ -1,0 +1,1 @@
+"""What a provider implements and speaks. Imports nothing else of ours."""

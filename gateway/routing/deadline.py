@@ -1,0 +1,69 @@
+"""Deadline: a time limit on one reader's waits. Moving it costs an attribute, not a timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """`wait(x)` awaits x and raises TimeoutError, cancelling x, once the loop's time passes `when`. One wait at a time.
+
+    `when` may be moved at any time, also while waiting and also earlier; None is no limit. Close it after use.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._when: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._fired = False
+
+    @property
+    def when(self) -> float | None:
+        return self._when
+
+    @when.setter
+    def when(self, when: float | None) -> None:
+        self._when = when
+        if when is not None and (self._timer is None or when < self._timer.when()):
+            self.close()
+            self._timer = self._loop.call_at(when, self._ring)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        task = self._task = asyncio.current_task()
+        assert task is not None  # a coroutine runs in a task
+        self._cancelling, self._fired = task.cancelling(), False
+        if self._timer is None and self._when is not None:
+            self._timer = self._loop.call_at(self._when, self._ring)  # it rang while nobody waited
+        try:
+            result = await awaitable
+        except asyncio.CancelledError:
+            # Only our own cancellation becomes a TimeoutError: the caller's goes through, as in asyncio.timeout.
+            if self._fired and task.uncancel() <= self._cancelling:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._task = None
+        if self._fired:
+            task.uncancel()
+        return result
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._when is None:
+            return
+        if self._loop.time() < self._when:
+            self._timer = self._loop.call_at(self._when, self._ring)
+        elif self._task is not None and not self._fired:
+            self._fired = True
+            self._task.cancel()

@@ -1,0 +1,66 @@
+"""Routes: the names that clients put in `model`, and the targets and policy behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.contract.requests import Kind
+
+Order = Literal["ttft", "priority", "weighted", "cost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one provider. `options`: handed to the provider with each request (a voice, a language, ...)."""
+
+    provider: str
+    model: str
+    options: Mapping[str, object] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a route is served; seconds throughout. See docs/routes.md.
+
+    `ttft_deadline`: until the first useful event; `answer`: the same where nothing is streamed, until the whole answer;
+    `idle`: between events after the first, while something is owed; `total`: of a whole llm answer.
+    """
+
+    order: Order = "ttft"
+    ttft_deadline: float = 6.0
+    answer: float = 60.0
+    idle: float = 20.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`asleep`: targets of the file that are left out here, with the reason."""
+
+    name: str
+    kind: Kind
+    targets: tuple[Target, ...]
+    policy: Policy = field(default_factory=Policy)
+    asleep: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRoute:
+    """What answers a call: the routes of each mode, and how the agent behaves.
+
+    `instructions`: the system prompt; `greeting`: spoken first, if not empty; `voice`: passed to tts.
+    """
+
+    name: str
+    stt: str
+    llm: str
+    tts: str
+    instructions: str = ""
+    greeting: str = ""
+    voice: str | None = None
+    language: str | None = None

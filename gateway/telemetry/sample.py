@@ -1,0 +1,38 @@
+"""Sample: how one attempt went, or one turn of a long stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.contract.events import Usage
+from gateway.contract.requests import Kind
+
+Outcome = Literal[
+    "ok",
+    "cancelled",
+    "unavailable",
+    "timeout",
+    "rate_limited",
+    "unauthorized",
+    "out_of_quota",
+    "context_too_long",
+    "refused",
+    "cut",
+    "bug",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`ttft`: seconds from asked to first (DESIGN.md), None if it never came; `duration`: seconds the attempt or turn took;
+    `outcome`: `cut` is a failure after first content; `part`: a turn is one of many in a stream (stt, s2s)."""
+
+    route: str
+    kind: Kind
+    target: str
+    outcome: Outcome
+    ttft: float | None
+    duration: float
+    usage: Usage = field(default_factory=Usage)
+    part: Literal["attempt", "turn"] = "attempt"
