@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,27 +14,32 @@ PACKAGE = re.compile(r"^(?:Collecting|Requirement already satisfied:) ([A-Za-z0-
 def main(lock: Path) -> int:
     total = len(re.findall(r"^[a-z]", lock.read_text(), re.MULTILINE))
     command = [*PIP, "install", "--progress-bar", "off", "--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as pip:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as pip:
         assert pip.stdout is not None
-        tell(pip.stdout, total, f"installing {lock.name}")
+        last = tell(pip.stdout, total, f"installing {lock.name}")
     if pip.returncode:
+        print(*last, sep="", end="", file=sys.stderr)
         return pip.returncode
+    print(f"installed: the {total} packages of {lock.name}")
     # Its build tool is in the lock: nothing is fetched, nothing is isolated.
     return subprocess.call([*PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."])
 
 
-def tell(lines: Iterable[str], total: int, what: str) -> None:
-    """pip's progress: one line rewritten on a terminal, a line per twenty packages elsewhere."""
+def tell(lines: Iterable[str], total: int, what: str) -> Iterable[str]:
+    """pip's progress, in a line rewritten on a terminal and a line per twenty packages elsewhere; its last words."""
     seen = 0
+    last: deque[str] = deque(maxlen=12)
     start, end = ("\r\x1b[K", "") if sys.stdout.isatty() else ("", "\n")
     for line in lines:
+        last.append(line)
         if match := PACKAGE.match(line):
             seen += 1
             if not end or seen % 20 == 0:
                 print(f"{start}{what}: {seen} of {total}, {match[1]}", end=end, flush=True)
         elif line.startswith("Installing collected packages"):
             print(f"{start}{what}: unpacking", end=end, flush=True)
-    print(f"{start}{what}: done")
+    print(start, end="")
+    return last
 
 
 if __name__ == "__main__":

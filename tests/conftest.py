@@ -92,11 +92,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def no_task_left(request: pytest.FixtureRequest) -> None:
     """Checks async tests only, so the others need no event loop. Set up first, so torn down last."""
     if isinstance(request.node, pytest.Function) and iscoroutinefunction(request.node.obj):
-        request.getfixturevalue("_tasks_accounted_for")
+        request.getfixturevalue("tasks_accounted_for")
 
 
 @pytest.fixture
-async def _tasks_accounted_for() -> AsyncGenerator[None]:
+async def tasks_accounted_for() -> AsyncGenerator[None]:
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
