@@ -1,0 +1,146 @@
+"""Imports providers by name, builds them, and finds which targets are awake. The only place that knows `providers` exists."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gateway.config import BadConfig, Config, PolicyRow, Problem, ProviderRow, RouteRow
+from gateway.contract.provider import (
+    LanguageModel,
+    NeedsWeights,
+    Secret,
+    Settings,
+    Sleeper,
+    SpeechToSpeech,
+    SpeechToText,
+    TextToSpeech,
+)
+from gateway.contract.requests import Kind
+from gateway.contract.weights import Weights
+from gateway.routing.route import CallRoute, Policy, Route, Target
+
+SERVES: Mapping[Kind, type] = MappingProxyType(
+    {"llm": LanguageModel, "stt": SpeechToText, "tts": TextToSpeech, "s2s": SpeechToSpeech}
+)
+_MODULE = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`providers`: built, by row name; `routes` hold only targets that are awake, and say why others are not."""
+
+    providers: Mapping[str, object]
+    routes: Mapping[str, Route]
+    calls: Mapping[str, CallRoute]
+
+    def weights(self) -> tuple[Weights, ...]:
+        """What `trunkline models pull` fetches for these routes, asleep or not."""
+        found: dict[str, Weights] = {}
+        for route in self.routes.values():
+            for name in [*map(str, route.targets), *route.asleep]:
+                provider, _, model = name.partition("/")
+                built = self.providers.get(provider)
+                if isinstance(built, NeedsWeights):
+                    found |= {item.name: item for item in built.weights(model)}
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    provider: object | None
+    asleep: str | None
+
+
+def load(config: Config, env: Mapping[str, str]) -> Loaded:
+    """Raises BadConfig for a target whose provider does not exist or cannot serve its route's kind."""
+    problems: list[Problem] = []
+    built: dict[str, _Built] = {}
+    routes: dict[str, Route] = {}
+    for name, row in config.routes.items():
+        awake: list[Target] = []
+        asleep: dict[str, str] = {}
+        for index, text in enumerate(row.targets):
+            provider, _, model = text.partition("/")
+            target = Target(provider, model)
+            if provider not in built:
+                found = _build(config, provider, env)
+                if isinstance(found, str):
+                    problems.append(config.problem(("routes", name, "targets", index), found))
+                    continue
+                built[provider] = found
+            why = _why_asleep(built[provider], row, target)
+            if isinstance(why, Unfit):
+                problems.append(config.problem(("routes", name, "targets", index), why))
+            elif why is None:
+                awake.append(target)
+            else:
+                asleep[text] = why
+        routes[name] = Route(name, row.kind, tuple(awake), _policy(config.policy(row)), asleep)
+    if problems:
+        raise BadConfig(problems)
+    providers = {name: b.provider for name, b in built.items() if b.provider is not None}
+    return Loaded(providers, routes, _calls(config))
+
+
+class Unfit(str):
+    """Why a target can never serve its route: a mistake in the file, where sleep is only a circumstance."""
+
+
+def _why_asleep(built: _Built, row: RouteRow, target: Target) -> str | Unfit | None:
+    if built.provider is None:
+        return built.asleep
+    if not isinstance(built.provider, SERVES[row.kind]):
+        serves = ", ".join(kind for kind, protocol in SERVES.items() if isinstance(built.provider, protocol))
+        return Unfit(f"{target.provider} does not serve {row.kind}; it serves {serves}")
+    if built.asleep is not None:
+        return built.asleep
+    return built.provider.asleep(target.model) if isinstance(built.provider, Sleeper) else None
+
+
+def _build(config: Config, name: str, env: Mapping[str, str]) -> _Built | str:
+    """The provider, or what is wrong with the file."""
+    row = config.providers.get(name, ProviderRow())
+    module_name = row.module or name
+    if not _MODULE.fullmatch(module_name) or importlib.util.find_spec(f"providers.{module_name}") is None:
+        rows = ", ".join(config.providers)
+        return f"no provider is named {name!r}: providers/{module_name}.py does not exist (rows of this file: {rows})"
+    base_url, no_url = _resolve(row.base_url, env)
+    key, no_key = _resolve(row.key, env)
+    try:
+        module = importlib.import_module(f"providers.{module_name}")
+    except ImportError as error:
+        return _Built(None, f"its package is not installed ({error.name or type(error).__name__})")
+    settings = Settings(name, base_url, Secret(key) if key else None, MappingProxyType(dict(row.options)))
+    try:
+        provider = module.Provider(settings)
+    except ValueError as error:
+        return f"provider {name!r}: {error}"
+    return _Built(provider, no_url or no_key)
+
+
+def _resolve(value: str | None, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The value, `$NAME` looked up; and, if that is unset or empty, the reason to sleep."""
+    if value is None or not value.startswith("$"):
+        return value, None
+    found = env.get(value[1:], "").strip()
+    return (found, None) if found else (None, f"{value[1:]} is not set")
+
+
+def _policy(row: PolicyRow) -> Policy:
+    return Policy(row.order, row.ttft_deadline, row.answer, row.idle, row.total)
+
+
+def _calls(config: Config) -> dict[str, CallRoute]:
+    calls = {}
+    for name, row in config.calls.items():
+        assert row.cascaded is not None  # config.py refuses a call without it
+        leg = row.cascaded
+        calls[name] = CallRoute(
+            name, leg.stt, leg.llm, leg.tts, row.instructions, row.greeting, row.voice, row.language
+        )
+    return calls
