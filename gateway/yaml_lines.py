@@ -11,6 +11,7 @@ from gateway.contract.errors import ConfigError
 MOST_BYTES = 1_000_000
 MOST_VALUES = 50_000
 DEEPEST = 50
+TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null"))
 
 Path = tuple[str | int, ...]
 
@@ -57,17 +58,17 @@ class _Reader:
         self._seen += 1
         if self._seen > MOST_VALUES or len(path) > DEEPEST:
             raise ConfigError(f"{self._name}:{line}: too many values, or too deeply nested")
+        if node.tag not in TAGS:
+            raise ConfigError(f"{self._name}:{line}: the tag {node.tag} is not allowed")
         match node:
             case yaml.MappingNode():
                 return self._mapping(node, path)
             case yaml.SequenceNode():
                 return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-            case yaml.ScalarNode() if node.tag.startswith("tag:yaml.org,2002:"):
-                try:
-                    return self._scalars.construct_object(node)
-                except (yaml.YAMLError, ValueError) as error:
-                    raise ConfigError(f"{self._name}:{line}: not a value: {node.value[:40]!r}") from error
-        raise ConfigError(f"{self._name}:{line}: the tag {node.tag} is not allowed")
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{self._name}:{line}: not a value: {node.value[:40]!r}") from error
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         out: dict[str, object] = {}

@@ -1,0 +1,135 @@
+"""`trunkline serve | check | routes | models`."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.config import Config, parse
+from gateway.contract.errors import ConfigError
+from gateway.loader import Loaded, load
+
+log = logging.getLogger("trunkline")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 well, 1 it failed, 2 the file or the command line is at fault."""
+    asked = _parser().parse_args(argv)
+    try:
+        return int(asked.run(asked))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trunkline",
+        description="A gateway for models that listen, think and speak, behind one OpenAI-compatible API.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    file = argparse.ArgumentParser(add_help=False)
+    file.add_argument("--config", metavar="FILE", type=Path, help="default: routes.yaml here, else the shipped one")
+
+    serve = commands.add_parser("serve", parents=[file], help="run the gateway")
+    serve.set_defaults(run=_serve)
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1, this machine only)")
+    serve.add_argument("--port", type=int, default=8080, help="default: 8080; 0 takes a free one")
+    serve.add_argument("--tls-cert", metavar="FILE", type=Path, help="PEM; browsers need HTTPS beyond localhost")
+    serve.add_argument("--tls-key", metavar="FILE", type=Path, help="PEM")
+    serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+
+    check = commands.add_parser("check", parents=[file], help="read the file and name every mistake")
+    check.set_defaults(run=_check)
+
+    routes = commands.add_parser("routes", parents=[file], help="show routes and targets, and which are awake")
+    routes.set_defaults(run=_routes)
+
+    models = commands.add_parser("models", help="list the embedded models' weights, or pull them", add_help=False)
+    models.add_argument("rest", nargs=argparse.REMAINDER)
+    models.set_defaults(run=_models)
+    return parser
+
+
+def find_config(asked: Path | None) -> Path:
+    """The file to read. Raises ConfigError if there is none."""
+    package = Path(__file__).parent
+    places = [asked] if asked else [Path("routes.yaml"), package / "routes.yaml", package.parent / "routes.yaml"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ConfigError(f"{places[0]}: no such file")
+
+
+def _read(asked: argparse.Namespace) -> tuple[Config, Loaded]:
+    path = find_config(asked.config)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
+    config = parse(text, str(path))
+    return config, load(config, os.environ)
+
+
+def _check(asked: argparse.Namespace) -> int:
+    config, loaded = _read(asked)
+    for name, route in loaded.routes.items():
+        if not route.targets:
+            print(f"{config.file}: warning: route {name} has no target awake: it will answer 503")
+    print(f"{config.file}: {len(loaded.routes)} routes and {len(loaded.calls)} call routes, no mistakes")
+    return 0
+
+
+def _routes(asked: argparse.Namespace) -> int:
+    _, loaded = _read(asked)
+    for route in loaded.routes.values():
+        print(f"{route.name}  ({route.kind})")
+        for target in route.targets:
+            print(f"  awake   {target}")
+        for name, why in route.asleep.items():
+            print(f"  asleep  {name}: {why}")
+    for call in loaded.calls.values():
+        print(f"{call.name}  (call)\n  cascaded: stt {call.stt}, llm {call.llm}, tts {call.tts}")
+    return 0
+
+
+def _models(asked: argparse.Namespace) -> int:
+    from gateway.weights import models_command  # only this command needs pip's side
+
+    return models_command(asked.rest)
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    # Imported here: `check` and `models` stay quick, and a text-only configuration never loads media.
+    from gateway.app import Listen, create_app, run
+
+    if (asked.tls_cert is None) != (asked.tls_key is None):
+        print("trunkline serve: --tls-cert and --tls-key go together", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=asked.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config, loaded = _read(asked)
+    for route in loaded.routes.values():
+        for target, why in route.asleep.items():
+            log.info("route %s: %s is asleep: %s", route.name, target, why)
+    listen = Listen(asked.host, asked.port, asked.tls_cert, asked.tls_key)
+    if not _is_loopback(asked.host):
+        log.warning("bound to %s: anyone who reaches this port can use every route; there are no keys yet", asked.host)
+    return run(create_app(config, loaded, asked.host), listen)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

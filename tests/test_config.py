@@ -1,0 +1,108 @@
+"""routes.yaml: what is right is read as meant, and every mistake is named with its path and line."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from gateway.config import BadConfig, parse
+from gateway.contract.errors import ConfigError
+
+SKETCH = """
+providers:
+  openai: {key: $OPENAI_API_KEY}
+  groq: {module: openai_compatible, base_url: "https://api.example.test/openai/v1", key: $GROQ_API_KEY}
+policies:
+  quick: {order: ttft, ttft_deadline: 1.5s, idle: 10s, hedge: {budget: 5%}, eject: {consecutive: 3, base: 5s, max: 60s},
+          retries: 1, mid_stream: continue}
+routes:
+  chat:   {kind: llm, policy: quick, targets: [groq/llama-3.3-70b, openai/gpt-4o-mini, local_llm/smollm2]}
+  listen: {kind: stt, policy: quick, targets: [deepgram/nova-3, local_stt/moonshine]}
+  say:    {kind: tts, policy: quick, targets: [cartesia/sonic-3, local_tts/joe]}
+  talk:   {kind: s2s, policy: quick, targets: [openai/gpt-realtime, gemini/live]}
+  agent:  {kind: call, start: cascaded, cascaded: {stt: listen, llm: chat, tts: say}, omni: {s2s: talk},
+           switch: {on_failure: true, back_after: 30s}}
+"""
+
+
+def test_the_design_s_own_sketch_is_read_as_meant() -> None:
+    config = parse(SKETCH)
+    quick = config.policies["quick"]
+    assert (quick.ttft_deadline, quick.idle, quick.hedge.budget, quick.eject.max) == (1.5, 10.0, 0.05, 60.0)
+    assert config.routes["chat"].targets == ["groq/llama-3.3-70b", "openai/gpt-4o-mini", "local_llm/smollm2"]
+    agent = config.calls["agent"]
+    assert agent.cascaded is not None
+    assert (agent.cascaded.stt, agent.switch.back_after) == ("listen", 30.0)
+
+
+GOOD = """\
+providers:
+  up: {module: fake}
+routes:
+  chat: {kind: llm, targets: [up/ok]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("routes: [", "routes.yaml:1: "),
+        ("a: 1\na: 2\n", "routes.yaml:2: a stands here twice"),
+        ("- 1\n", "routes.yaml: the file must be a mapping"),
+        ("{}", "routes: there is no route"),
+        ("router: {}\n" + GOOD, "routes.yaml:1: router: unknown section"),
+        (GOOD.replace("module", "modul"), "routes.yaml:2: providers.up.modul: unknown key"),
+        (GOOD.replace("llm", "lmm"), "routes.yaml:4: routes.chat.kind: must be 'llm', 'stt', 'tts' or 's2s' or 'call'"),
+        (GOOD.replace("kind: llm, ", ""), "routes.yaml:4: routes.chat.kind: missing"),
+        (GOOD.replace("[up/ok]", "[]"), "routes.yaml:4: routes.chat.targets: "),
+        (
+            GOOD.replace("[up/ok]", "[up]"),
+            "routes.yaml:4: routes.chat.targets[0]: 'up' is no target; write provider/model",
+        ),
+        (GOOD.replace("[up/ok]", "[up/ok, up/ok]"), "routes.chat.targets[1]: 'up/ok' stands here twice"),
+        (
+            GOOD.replace("kind: llm", "kind: llm, policy: q"),
+            "routes.chat.policy: no policy is named 'q'; known: (none)",
+        ),
+        ("policies:\n  q:\n    idle: 3\n" + GOOD, "routes.yaml:3: policies.q.idle: not a duration"),
+        ("policies:\n  q:\n    idle: 3parsecs\n" + GOOD, "routes.yaml:3: policies.q.idle: not a duration"),
+        ("policies:\n  q: {hedge: {budget: 0.05}}\n" + GOOD, "routes.yaml:2: policies.q.hedge.budget: not a share"),
+        ("policies:\n  q: {eject: {consecutive: 0}}\n" + GOOD, "policies.q.eject.consecutive: "),
+        (GOOD + "  c: {kind: call}\n", "routes.yaml:5: routes.c: a call needs cascaded"),
+        (
+            GOOD + "  c:\n    kind: call\n    cascaded: {stt: chat, llm: chatt, tts: chat}\n",
+            "routes.yaml:7: routes.c.cascaded.llm: no route is named 'chatt'; routes of kind llm: chat",
+        ),
+        (
+            GOOD + "  c:\n    kind: call\n    cascaded: {stt: chat, llm: chat, tts: chat}\n",
+            "routes.c.cascaded.stt: route 'chat' is of kind llm, not stt",
+        ),
+        (GOOD.replace("chat:", '"ch at":'), "a name has letters, digits"),
+        ("x: !!python/object/apply:os.system [ls]\n", "routes.yaml:1: the tag tag:yaml.org,2002:python"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(8)),
+            "too many values",
+        ),
+        ("x: " + "[" * 100 + "]" * 100, "too deeply nested"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_and_line(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text)
+    assert said in str(error.value)
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
+    text = textwrap.dedent(
+        """\
+        providers: {up: {modul: fake}}
+        routes:
+          chat: {kind: llm, targets: []}
+          say: {kind: tts}
+        """
+    )
+    with pytest.raises(BadConfig) as error:
+        parse(text)
+    assert [problem.line for problem in error.value.problems] == [1, 3, 4]
