@@ -4,6 +4,7 @@ BIN := .venv/bin
 LOCK := requirements
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help run test gate models system-packages format lock clean
 
 help: ## this list
@@ -19,7 +20,7 @@ gate: ## format, lint, types, import contracts, tests: nothing is set up
 	@echo "== lint";    $(BIN)/ruff check --quiet .
 	@echo "== types";   $(BIN)/mypy
 	@echo "== imports"; $(BIN)/lint-imports --no-logo
-	@echo "== tests";   $(BIN)/pytest -q $(ARGS)
+	@echo "== tests";   $(BIN)/pytest -q --durations=5 --durations-min=3 $(ARGS)
 
 models: .venv/.local ## pull the model weights (about 220 MB, once)
 	@$(BIN)/trunkline models pull
@@ -37,14 +38,14 @@ lock: ## rewrite requirements/*.txt from pyproject.toml; UPGRADE=1 takes newer r
 clean: ## the virtual environment and caches; the pulled models stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-$(BIN)/python:
+.venv/pyvenv.cfg:
 	@scripts/venv .venv
 
-.venv/.local: $(LOCK)/local.txt pyproject.toml | $(BIN)/python
+.venv/.local: .venv/pyvenv.cfg $(LOCK)/local.txt pyproject.toml
 	@$(BIN)/python scripts/install.py $(LOCK)/local.txt
 	@touch $@
 
 # The development lock is the other one and more: installing it does both.
-.venv/.dev: $(LOCK)/dev.txt pyproject.toml | $(BIN)/python
+.venv/.dev: .venv/pyvenv.cfg $(LOCK)/dev.txt pyproject.toml
 	@$(BIN)/python scripts/install.py $(LOCK)/dev.txt
 	@touch $@ .venv/.local
