@@ -1,0 +1,144 @@
+"""Chunks: a chat's events as OpenAI's JSON. Pure.
+
+An event with `raw` is forwarded as it came. A stream has either form throughout: once one event carried the upstream's own
+chunk, an event without one is part of a chunk already sent.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from gateway.contract.events import Finished, Passed, ProviderEvent, TextDelta, ToolCallDelta, Usage
+
+DONE = b"data: [DONE]\n\n"
+_FIELDS = {"text": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+
+
+def frame(data: bytes) -> bytes:
+    """`data` as one server-sent event. Line breaks, which valid JSON has only between tokens, start new data lines."""
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(data.splitlines())
+    return b"data: " + data + b"\n\n"
+
+
+def finish_reason(event: Finished) -> str:
+    return "stop" if event.reason == "cancelled" else event.reason
+
+
+def usage_fields(usage: Usage) -> dict[str, object]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+class Chunks:
+    """The server-sent events of one streaming answer. `usage`: whether the caller asked for it; `created`: Unix seconds."""
+
+    def __init__(self, identity: str, created: int, model: str, usage: bool) -> None:
+        common = {"id": identity, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._common = orjson.dumps(common)[:-1]
+        self._usage_asked, self._usage = usage, Usage()
+        self._role_told = False
+        self._forwards = False
+        self._end = b',"usage":null}\n\n' if usage else b"}\n\n"
+
+    def encode(self, event: ProviderEvent) -> bytes:
+        """What is sent for it: whole server-sent events, or nothing."""
+        match event:
+            case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
+                self._forwards = True
+                return b"" if self._unwanted(event) else frame(event.raw)
+            case _ if self._forwards:
+                return b""
+            case TextDelta():
+                return self._delta({_FIELDS[event.kind]: event.text}, content="")
+            case ToolCallDelta():
+                return self._delta({"tool_calls": [_call(event)]}, content=None)
+            case Usage():
+                self._usage = event
+            case Finished():
+                return self._finished(event)
+        return b""
+
+    def _unwanted(self, event: ProviderEvent) -> bool:
+        """The usage chunk a caller did not ask for. Some upstreams send usage inside the last chunk instead: that one stays."""
+        if self._usage_asked or not isinstance(event, Usage) or event.raw is None:
+            return False
+        try:
+            chunk = orjson.loads(event.raw)
+        except orjson.JSONDecodeError:
+            return True
+        return not (isinstance(chunk, dict) and chunk.get("choices"))
+
+    def _delta(self, delta: dict[str, object], content: str | None, reason: str | None = None) -> bytes:
+        if not self._role_told:
+            self._role_told = True
+            delta = {"role": "assistant", "content": content, **delta}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return b"".join((b"data: ", self._common, b',"choices":[', orjson.dumps(choice), b"]", self._end))
+
+    def _finished(self, event: Finished) -> bytes:
+        last = self._delta({}, content="", reason=finish_reason(event))
+        if not self._usage_asked:
+            return last
+        told = orjson.dumps(usage_fields(self._usage))
+        return b"".join((last, b"data: ", self._common, b',"choices":[],"usage":', told, b"}\n\n"))
+
+
+def _call(event: ToolCallDelta) -> dict[str, object]:
+    function: dict[str, object] = {"arguments": event.arguments}
+    call: dict[str, object] = {"index": event.index, "function": function}
+    if event.name is not None:
+        function["name"] = event.name
+    if event.id is not None:
+        call |= {"id": event.id, "type": "function"}
+    return call
+
+
+class Completion:
+    """One whole answer, from its events."""
+
+    def __init__(self, identity: str, created: int, model: str) -> None:
+        self._head = {"id": identity, "object": "chat.completion", "created": created, "model": model}
+        self._raw: bytes | None = None
+        self._text: dict[str, list[str]] = {}
+        self._calls: dict[int, dict[str, str]] = {}
+        self._usage = Usage()
+        self._reason = "stop"
+
+    def add(self, event: ProviderEvent) -> None:
+        match event:
+            case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
+                self._raw = self._raw or event.raw
+            case TextDelta():
+                self._text.setdefault(_FIELDS[event.kind], []).append(event.text)
+            case ToolCallDelta():
+                call = self._calls.setdefault(event.index, {"id": "", "name": "", "arguments": ""})
+                call["id"] = event.id or call["id"]
+                call["name"] = event.name or call["name"]
+                call["arguments"] += event.arguments
+            case Usage():
+                self._usage = event
+            case Finished():
+                self._reason = finish_reason(event)
+
+    def body(self) -> bytes:
+        if self._raw is not None:
+            return self._raw
+        text = {name: "".join(pieces) for name, pieces in self._text.items()}
+        message: dict[str, object] = {"role": "assistant", "content": None, "refusal": None, **text}
+        if self._calls:
+            message["tool_calls"] = [
+                {
+                    "id": call["id"],
+                    "type": "function",
+                    "function": {"name": call["name"], "arguments": call["arguments"]},
+                }
+                for _, call in sorted(self._calls.items())
+            ]
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason}
+        return orjson.dumps({**self._head, "choices": [choice], "usage": usage_fields(self._usage)})
