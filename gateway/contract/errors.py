@@ -77,7 +77,12 @@ class AllTargetsFailed(GatewayError):
 
 class ProviderError(GatewayError):
     """`provider`: its name; `status`: the upstream's HTTP status or WebSocket close code, where there was one;
-    `retry_after`: seconds; `code`: the upstream's own machine-readable word for it."""
+    `retry_after`: seconds; `code`: the upstream's own machine-readable word for it.
+
+    `detail` and `param`: why the upstream refused, in its own words, and the field it names. They are for the caller whose
+    request it was and for nobody else (they may quote it), so neither str nor repr shows them. Set on Refused and
+    ContextTooLong only: what an upstream says of a key or of itself is nothing to a caller.
+    """
 
     def __init__(
         self,
@@ -86,9 +91,13 @@ class ProviderError(GatewayError):
         status: int | None = None,
         retry_after: float | None = None,
         code: str | None = None,
+        *,
+        detail: str | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.provider, self.status, self.retry_after, self.code = provider, status, retry_after, code
+        self.detail, self.param = detail, param
 
 
 class Unavailable(ProviderError):

@@ -1,0 +1,241 @@
+"""What an OpenAI-shaped upstream says, as events: chat.completion.chunk objects one by one, or a whole chat.completion. Pure.
+
+Of several choices (n > 1) only the first becomes text and tool calls; the others are passed on as they came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from gateway.contract.errors import ProviderError, Unavailable
+from gateway.contract.events import (
+    Finished,
+    FinishReason,
+    Passed,
+    ProviderEvent,
+    TextDelta,
+    TextKind,
+    ToolCallDelta,
+    Usage,
+)
+
+BROKEN_LIMIT = 3
+"""Events of one stream that may be no JSON. One is a glitch that costs a word; more, and the answer is full of holes."""
+
+# What they say beyond OpenAI's five: Together "eos", Mistral "model_length", others as their own protocols have it.
+_REASONS: dict[str, FinishReason] = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+}
+# Ends that are none: Mistral and OpenRouter, DeepSeek, vLLM.
+_INTERRUPTED = {"error", "insufficient_system_resource", "abort"}
+
+Failed = Callable[[object], ProviderError]
+"""Makes the error of an upstream's `error` object."""
+
+
+class ChatChunks:
+    """Reads the data of one stream's events. `provider`: its name, for errors."""
+
+    def __init__(self, provider: str, failed: Failed) -> None:
+        self._provider, self._failed = provider, failed
+        self._unfinished: set[int] = set()
+        self._reason: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._understood = self._broken = 0
+        self.done = False
+        """[DONE] was read: nothing more will mean anything."""
+
+    @property
+    def finished(self) -> bool:
+        """The upstream gave every choice its finish_reason; usage may follow."""
+        return self._reason is not None and not self._unfinished
+
+    def read(self, data: bytes) -> list[ProviderEvent]:
+        """The events of one chunk. Raises ProviderError for an error inside the stream, and for too much that is no JSON."""
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return []
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            self._broken += 1
+            if self._broken > BROKEN_LIMIT:
+                raise Unavailable("garbage in the stream", self._provider) from None
+            return []
+        # On several lines it could not be forwarded as one `data:` line.
+        raw = orjson.dumps(chunk) if b"\n" in data else data
+        self._understood += 1
+        return self._events(chunk, raw) if isinstance(chunk, dict) else [Passed(raw)]
+
+    def end(self) -> list[ProviderEvent]:
+        """The last events. Raises Unavailable if the upstream did not come to its end."""
+        if not self._understood and not self.done:
+            raise Unavailable("garbage instead of a stream" if self._broken else "an empty stream", self._provider)
+        if not self.done and not self.finished:
+            raise Unavailable("cut off: the stream ended without finishing", self._provider)
+        held: list[ProviderEvent] = [self._usage] if self._usage else []
+        return [*held, Finished(self._reason or "stop")]
+
+    def _events(self, chunk: dict[str, Any], raw: bytes) -> list[ProviderEvent]:
+        groq = _dict(chunk.get("x_groq"))
+        if error := chunk.get("error") or groq.get("error"):
+            raise self._failed(error)
+        events: list[ProviderEvent] = []
+        choices = [choice for choice in _list(chunk.get("choices")) if isinstance(choice, dict)]
+        for choice in choices:
+            index = _index(choice)
+            self._end_of_choice(index, choice)
+            if index == 0:
+                events += _said(_dict(choice.get("delta")), raw)
+        used = chunk.get("usage") or groq.get("usage")
+        if isinstance(used, dict) and choices:
+            self._usage = usage(used)  # some count in every chunk: the last stands
+        elif isinstance(used, dict):
+            self._usage = None
+            events.append(usage(used, raw))
+        return events or [Passed(raw)]
+
+    def _end_of_choice(self, index: int, choice: dict[str, Any]) -> None:
+        said = choice.get("finish_reason")
+        if choice.get("error"):
+            raise self._failed(choice["error"])
+        if not isinstance(said, str) or not said:
+            self._unfinished.add(index)
+            return
+        reason = _reason(said, self._provider)
+        self._unfinished.discard(index)
+        if index == 0 or self._reason is None:
+            self._reason = reason
+
+
+def whole(body: bytes, provider: str, failed: Failed, forward: bool = True) -> list[ProviderEvent]:
+    """The events of an answer that was not streamed. Raises ProviderError.
+
+    `forward`: the first event has the body as `raw`; False where the caller wants chunks and could do nothing with it.
+    """
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Unavailable("garbage instead of an answer", provider) from None
+    if isinstance(answer, dict) and answer.get("error"):
+        raise failed(answer["error"])
+    choices = _list(_dict(answer).get("choices"))
+    first = next((c for c in choices if isinstance(c, dict) and _index(c) == 0), None)
+    if first is None:
+        raise Unavailable("an answer without a choice", provider)
+    if first.get("error"):
+        raise failed(first["error"])
+    reason = _reason(first.get("finish_reason"), provider)
+    once = body if forward else None
+    events = list(_said(_dict(first.get("message")), once))
+    if not events and once is not None:
+        events.append(Passed(once))
+    used = answer.get("usage") or _dict(answer.get("x_groq")).get("usage")
+    if isinstance(used, dict):
+        events.append(usage(used))
+    return [*events, Finished(reason)]
+
+
+def _said(message: dict[str, Any], once: bytes | None) -> Iterator[ProviderEvent]:
+    """Text and tool calls; the first event has `once` as raw."""
+    for kind, text in _texts(message):
+        yield TextDelta(text, kind, once)
+        once = None
+    for position, call in enumerate(_calls(message)):
+        yield _call(_index(call, position), call, once)
+        once = None
+
+
+def usage(used: dict[str, Any], raw: bytes | None = None) -> Usage:
+    """Cached tokens: OpenAI's details, else DeepSeek's own field."""
+    cached = _dict(used.get("prompt_tokens_details")).get("cached_tokens") or used.get("prompt_cache_hit_tokens")
+    return Usage(
+        input_tokens=_count(used.get("prompt_tokens")),
+        output_tokens=_count(used.get("completion_tokens")),
+        cached_tokens=_count(cached),
+        reasoning_tokens=_count(_dict(used.get("completion_tokens_details")).get("reasoning_tokens")),
+        raw=raw,
+    )
+
+
+def _texts(said: dict[str, Any]) -> Iterator[tuple[TextKind, str]]:
+    """What is not empty of a delta or a message, reasoning first."""
+    reasoning = said.get("reasoning_content") or said.get("reasoning")
+    content = said.get("content")
+    if isinstance(reasoning, str) and reasoning:
+        yield "reasoning", reasoning
+    if isinstance(content, str) and content:
+        yield "text", content
+    for part in _list(content):  # Mistral's reasoning models: parts instead of a string
+        yield from _part(_dict(part))
+    spoken = _dict(said.get("audio")).get("transcript")
+    if isinstance(spoken, str) and spoken:
+        yield "text", spoken
+    refusal = said.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        yield "refusal", refusal
+
+
+def _part(part: dict[str, Any]) -> Iterator[tuple[TextKind, str]]:
+    if isinstance(text := part.get("text"), str) and text:
+        yield "text", text
+    for thought in _list(part.get("thinking")):
+        if isinstance(text := _dict(thought).get("text"), str) and text:
+            yield "reasoning", text
+
+
+def _calls(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """Tool calls, and the one of the old protocol."""
+    calls = [call for call in _list(said.get("tool_calls")) if isinstance(call, dict)]
+    old = said.get("function_call")
+    return calls or ([{"index": 0, "function": old}] if isinstance(old, dict) else [])
+
+
+def _call(index: int, call: dict[str, Any], raw: bytes | None) -> ToolCallDelta:
+    called = _dict(call.get("function") or call.get("custom"))
+    arguments = called.get("arguments") or called.get("input")
+    if isinstance(arguments, dict):  # Ollama has sent the object itself
+        arguments = orjson.dumps(arguments).decode()
+    return ToolCallDelta(
+        index, _name(call.get("id")), _name(called.get("name")), arguments if isinstance(arguments, str) else "", raw
+    )
+
+
+def _reason(said: object, provider: str) -> FinishReason:
+    if not isinstance(said, str):
+        return "stop"
+    if said in _INTERRUPTED:
+        raise Unavailable("interrupted by the upstream", provider, code=said)
+    return _REASONS.get(said, "stop")
+
+
+def _index(of: dict[str, Any], otherwise: int = 0) -> int:
+    index = of.get("index")
+    return index if isinstance(index, int) else otherwise
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)) else 0
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
