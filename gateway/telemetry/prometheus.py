@@ -1,0 +1,153 @@
+"""Metrics: what /metrics tells, in a registry of its own.
+
+Names are OpenTelemetry's for generative AI where it has one (the gateway is a client of its providers), else `trunkline_`.
+Labels are names out of the configuration and of this code: nothing a caller sends becomes one, so their number is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from gateway.contract.requests import Kind
+from gateway.telemetry.sample import Sample
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+OPERATIONS: dict[Kind, str] = {"llm": "chat", "stt": "transcribe", "tts": "speak", "s2s": "converse"}
+"""`chat` is OpenTelemetry's word; it has none for the others."""
+
+_FIRST = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0)
+_DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+_WHO = ("trunkline_route", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The series of one target on one route, looked up once: finding a label costs ten times what counting does."""
+
+    first: Histogram
+    duration: Histogram
+    read: Histogram
+    written: Histogram
+    characters: Counter
+    seconds: Counter
+
+
+class Metrics:
+    """A sink of the recorder (`sample`), and told of requests by the API (`began`, `ended`)."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "trunkline_requests", "HTTP requests answered", ["endpoint", "status"], registry=registry
+        )
+        self._open = Gauge("trunkline_open_requests", "HTTP requests under way", ["endpoint"], registry=registry)
+        self._calls = Gauge("trunkline_calls", "Calls under way", registry=registry)
+        self._attempts = Counter(
+            "trunkline_attempts",
+            "Attempts at targets, by how they ended",
+            ["route", "target", "kind", "outcome"],
+            registry=registry,
+        )
+        self._first = Histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "From when a provider had all it needs to its first useful event",
+            _WHO,
+            buckets=_FIRST,
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "gen_ai_client_operation_duration_seconds",
+            "Of attempts that ended well",
+            _WHO,
+            buckets=_DURATION,
+            registry=registry,
+        )
+        self._tokens = Histogram(
+            "gen_ai_client_token_usage",
+            "Tokens of an attempt, as the provider counts them",
+            [*_WHO, "gen_ai_token_type"],
+            buckets=_TOKENS,
+            registry=registry,
+        )
+        self._characters = Counter("trunkline_characters", "Characters spoken", _WHO, registry=registry)
+        self._seconds = Counter(
+            "trunkline_audio_seconds", "Seconds of audio, as providers count", _WHO, registry=registry
+        )
+        self._series: dict[tuple[str, str], _Series] = {}
+        self._outcomes: dict[tuple[str, str, str], Counter] = {}
+        self._endpoints: dict[str, Gauge] = {}
+        self._statuses: dict[tuple[str, int], Counter] = {}
+
+    def sample(self, sample: Sample) -> None:
+        series = self._of(sample)
+        turns = sample.kind in ("stt", "s2s")
+        # A stream of turns reports each of them, and its first one again with the attempt.
+        if sample.ttft is not None and (sample.part == "turn" or not turns):
+            series.first.observe(sample.ttft)
+        if sample.part == "turn":
+            return
+        self._outcome(sample).inc()
+        if sample.outcome == "ok":
+            series.duration.observe(sample.duration)
+        usage = sample.usage
+        if usage.input_tokens:
+            series.read.observe(usage.input_tokens)
+        if usage.output_tokens:
+            series.written.observe(usage.output_tokens)
+        if usage.characters:
+            series.characters.inc(usage.characters)
+        if usage.seconds:
+            series.seconds.inc(usage.seconds)
+
+    def began(self, endpoint: str) -> None:
+        gauge = self._endpoints.get(endpoint)
+        if gauge is None:
+            gauge = self._endpoints[endpoint] = self._open.labels(endpoint)
+        gauge.inc()
+
+    def ended(self, endpoint: str, status: int, seconds: float) -> None:
+        self._endpoints[endpoint].dec()
+        counter = self._statuses.get((endpoint, status))
+        if counter is None:
+            counter = self._statuses[endpoint, status] = self._requests.labels(endpoint, str(status))
+        counter.inc()
+
+    def count_calls(self, count: Callable[[], int]) -> None:
+        """`count` is asked whenever metrics are."""
+        self._calls.set_function(lambda: float(count()))
+
+    def exposition(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _of(self, sample: Sample) -> _Series:
+        key = (sample.route, sample.target)
+        series = self._series.get(key)
+        if series is None:
+            provider, _, model = sample.target.partition("/")
+            who = (sample.route, OPERATIONS[sample.kind], provider, model)
+            series = self._series[key] = _Series(
+                self._first.labels(*who),
+                self._duration.labels(*who),
+                self._tokens.labels(*who, "input"),
+                self._tokens.labels(*who, "output"),
+                self._characters.labels(*who),
+                self._seconds.labels(*who),
+            )
+        return series
+
+    def _outcome(self, sample: Sample) -> Counter:
+        key = (sample.route, sample.target, sample.outcome)
+        counter = self._outcomes.get(key)
+        if counter is None:
+            counter = self._outcomes[key] = self._attempts.labels(
+                sample.route, sample.target, sample.kind, sample.outcome
+            )
+        return counter
