@@ -40,23 +40,36 @@ class Deadline:
             self._timer = None
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
+        self.enter()
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            self.explain()
+            raise
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """The parts of `wait`, for where a coroutine in between costs too much: before the wait,"""
         task = self._task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
         self._cancelling, self._fired = task.cancelling(), False
         if self._timer is None and self._when is not None:
             self._timer = self._loop.call_at(self._when, self._ring)  # it rang while nobody waited
-        try:
-            result = await awaitable
-        except asyncio.CancelledError:
-            # Only our own cancellation becomes a TimeoutError: the caller's goes through, as in asyncio.timeout.
-            if self._fired and task.uncancel() <= self._cancelling:
-                raise TimeoutError from None
-            raise
-        finally:
-            self._task = None
-        if self._fired:
-            task.uncancel()
-        return result
+
+    def explain(self) -> None:
+        """when it was cancelled (raises TimeoutError if that was our doing),"""
+        # Only our own cancellation becomes a TimeoutError: the caller's goes through, as in asyncio.timeout.
+        if self._fired and self._task is not None:
+            self._fired = False
+            if self._task.uncancel() <= self._cancelling:
+                raise TimeoutError
+
+    def leave(self) -> None:
+        """and after it, however it ended."""
+        if self._fired and self._task is not None:
+            self._task.uncancel()
+        self._task = None
 
     def _ring(self) -> None:
         self._timer = None
