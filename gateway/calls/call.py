@@ -1,0 +1,219 @@
+"""Call: a caller, a history and a leg, from the first offer to the last packet.
+
+    call = Call(line, transport, "rtc_...", leg=Cascade)
+    await call.run()        # returns when it is over, everything closed
+    call.end("hangup")      # from outside
+
+Owns the line between transport and leg: client events come in here, what happens goes out here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import orjson
+
+from gateway.calls import gateway_codec
+from gateway.calls.commands import (
+    Asked,
+    Command,
+    Hangup,
+    InputAppend,
+    InputClear,
+    InputCommit,
+    ItemCreate,
+    ItemDelete,
+    ItemRetrieve,
+    ItemTruncate,
+    OutputClear,
+    PlayoutDelay,
+    Rejected,
+    ResponseCancel,
+    ResponseCreate,
+    SessionUpdate,
+    ShowHistory,
+    decode,
+    decode_ours,
+)
+from gateway.calls.events import (
+    CallEnded,
+    CallEvent,
+    CallStarted,
+    HistoryShown,
+    ItemAdded,
+    ItemDeleted,
+    ItemShown,
+    Problem,
+    SessionChanged,
+    SessionStarted,
+)
+from gateway.calls.history import Item
+from gateway.calls.leg import Leg, Line
+from gateway.calls.realtime import RealtimeCodec
+from gateway.calls.transport import ClientMessage, Transport
+
+log = logging.getLogger(__name__)
+
+FAREWELL = 0.9
+"""Seconds that closing what a call opened may take before it is said to be slow."""
+
+
+class Call:
+    def __init__(
+        self, call_id: str, line: Line, transport: Transport, codec: RealtimeCodec, leg: Callable[[Line], Leg]
+    ) -> None:
+        self.id, self.line = call_id, line
+        self._transport, self._codec = transport, codec
+        self.leg = leg(line)
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._active = asyncio.get_running_loop().time()
+
+    @property
+    def history(self) -> HistoryShown:
+        return HistoryShown(self.line.history.spoken())
+
+    def end(self, reason: str) -> None:
+        """Ask it to end; the first reason counts."""
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    def tell(self, event: CallEvent) -> None:
+        """To the client, on the channels that have a word for it."""
+        for message in self._codec.encode(event):
+            self._transport.send("oai-events", message)
+        if (told := gateway_codec.encode(event)) is not None:
+            self._transport.send("gateway", told)
+
+    async def run(self) -> None:
+        """Until it is over; everything it opened is closed then. Raises what a leg did not expect."""
+        self.tell(SessionStarted(self.line.session))
+        self.tell(CallStarted(self.id, self.line.route.name, self.leg.mode))
+        self._transport.play(self.line.playout.pull)
+        reason = "error"
+        try:
+            reason = await self._serve()
+        finally:
+            self.tell(CallEnded(reason))
+            self.line.playout.flush()
+            await self._transport.aclose()
+            log.info("call %s ended: %s", self.id, reason)
+
+    async def _serve(self) -> str:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.leg.run()),
+                group.create_task(self._read()),
+                group.create_task(self._watch_transport()),
+                group.create_task(self._watch_time()),
+            ]
+            reason = await self._ended
+            left = asyncio.get_running_loop().time()
+            for task in tasks:
+                task.cancel()
+        took = asyncio.get_running_loop().time() - left
+        if took > FAREWELL:
+            log.warning("call %s: closing its streams took %.1f s", self.id, took)
+        return reason
+
+    async def _watch_transport(self) -> None:
+        self.end(await self._transport.wait_closed())
+
+    async def _watch_time(self) -> None:
+        loop, rules = asyncio.get_running_loop(), self.line.rules
+        longest = loop.time() + rules.longest
+        while (now := loop.time()) < longest:
+            if self.leg.busy:
+                self._active = now
+            if now >= self._active + rules.idle:
+                return self.end("idle")
+            await asyncio.sleep(min(longest - now, rules.idle / 10))
+        self.tell(Problem("invalid_request_error", "session_expired", "the session reached its longest duration"))
+        self.end("expired")
+
+    # what the client sends
+
+    async def _read(self) -> None:
+        async for message in self._transport.inbox.reader():
+            self._active = asyncio.get_running_loop().time()
+            try:
+                if message.label == "gateway":
+                    self._do_ours(message)
+                else:
+                    self._do(decode(message.text))
+            except Rejected as wrong:
+                self._refuse(message, wrong)
+
+    def _refuse(self, message: ClientMessage, wrong: Rejected) -> None:
+        if message.label == "gateway":
+            told = {"type": "error", "code": wrong.code, "message": wrong.message, "param": wrong.param}
+            self._transport.send("gateway", orjson.dumps(told).decode())
+        else:
+            problem = Problem("invalid_request_error", wrong.code, wrong.message, wrong.param, wrong.event_id)
+            self.tell(problem)
+
+    def _do_ours(self, message: ClientMessage) -> None:
+        match decode_ours(message.text):
+            case ShowHistory():
+                self.tell(self.history)
+            case PlayoutDelay(seconds=seconds):
+                self.line.playout.client_delay = seconds
+            case Hangup():
+                self.end("hangup")
+
+    def _do(self, command: Command) -> None:
+        leg, event_id = self.leg, command.event_id
+        match command:
+            case SessionUpdate(session=settings):
+                self.line.session = self.line.session.updated(settings)
+                leg.configure()
+                self.tell(SessionChanged(self.line.session))
+            case ItemCreate() | ItemDelete() | ItemRetrieve() | ItemTruncate():
+                self._do_item(command)
+            case ResponseCreate(response=asked):
+                if leg.responding:
+                    raise Rejected(
+                        "conversation_already_has_active_response", "an answer is being made", None, event_id
+                    )
+                leg.respond(asked or Asked())
+            case ResponseCancel():
+                if not leg.interrupt("client_cancelled"):
+                    raise Rejected("response_cancel_not_active", "there is no answer to cancel", None, event_id)
+            case OutputClear():
+                leg.interrupt("client_cancelled")
+            case InputCommit():
+                if not leg.commit():
+                    raise Rejected("input_audio_buffer_commit_empty", "no speech since the last turn", None, event_id)
+            case InputClear():
+                leg.clear()
+            case InputAppend():
+                raise Rejected("invalid_value", "the caller's audio comes by WebRTC in this call", "type", event_id)
+
+    def _do_item(self, command: ItemCreate | ItemDelete | ItemRetrieve | ItemTruncate) -> None:
+        history = self.line.history
+        match command:
+            case ItemCreate(item=sent, previous_item_id=previous):
+                item = Item(sent.id or self.line.new_id("item"), sent.role, sent.text)
+                if history.get(item.id) is not None:
+                    raise Rejected("invalid_value", "an item has this id already", "item.id", command.event_id)
+                if previous not in (None, "root"):
+                    self._item(previous, "previous_item_id", command.event_id)
+                self.tell(ItemAdded(item, history.add(item, previous)))
+            case ItemDelete(item_id=item_id):
+                self._item(item_id, "item_id", command.event_id)
+                history.delete(item_id)
+                self.tell(ItemDeleted(item_id))
+            case ItemRetrieve(item_id=item_id):
+                self.tell(ItemShown(self._item(item_id, "item_id", command.event_id)))
+            case ItemTruncate(item_id=item_id, audio_end_ms=end):
+                item = self._item(item_id, "item_id", command.event_id)
+                if item.role != "assistant" or not self.leg.truncate(item_id, end / 1000):
+                    message = "only the last answer can be truncated, once it is made"
+                    raise Rejected("invalid_value", message, "item_id", command.event_id)
+
+    def _item(self, item_id: str | None, param: str, event_id: str | None) -> Item:
+        item = None if item_id is None else self.line.history.get(item_id)
+        if item is None:
+            raise Rejected("item_not_found", "there is no such item", param, event_id)
+        return item

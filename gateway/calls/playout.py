@@ -1,0 +1,209 @@
+"""Playout: speech waiting to be heard. The only thing that knows how much of it was.
+
+A ring of PCM at PLAYOUT_RATE, tagged with the answer it belongs to and a generation. `pull` is called by the transport every
+20 ms; `flush` bumps the generation, and whatever comes for an older one is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from gateway.calls.ledger import Heard, Ledger
+from gateway.calls.transport import PLAYOUT_RATE
+from gateway.contract.audio import SAMPLE_BYTES
+from gateway.contract.events import Word
+
+AUDIBLE = 328
+"""A sample from this size on can be heard: 1 % of full scale, -40 dB."""
+CLIENT_DELAY = 0.06
+"""Seconds between a packet's arrival at the client and its sound, until the client says."""
+_REMEMBERED = 256
+"""Frames handed over whose moment is remembered: 5 s, more than any delay in them."""
+
+
+class Listener(Protocol):
+    """Told, from within `pull`, what becomes of an answer's sound. Not told again after a flush."""
+
+    def sounding(self) -> None:
+        """Its first packet goes out."""
+
+    def audible(self) -> None:
+        """Its first packet that can be heard goes out."""
+
+    def sounded(self) -> None:
+        """Its last packet went out."""
+
+
+class Track:
+    """One answer's sound in the ring. After a flush every method is a no-op."""
+
+    def __init__(self, playout: Playout, generation: int, listener: Listener) -> None:
+        self._playout, self.generation, self.listener = playout, generation, listener
+        self.ledger = Ledger(PLAYOUT_RATE)
+        self._pieces: deque[memoryview] = deque()
+        self._waiting = 0  # samples in _pieces
+        self.handed = 0
+        """Samples that went out."""
+        self._log: deque[tuple[float, int, int]] = deque(maxlen=_REMEMBERED)  # when, first sample, how many
+        self.first_audible: int | None = None
+        self._finished = self._audible_told = False
+
+    @property
+    def stale(self) -> bool:
+        return self.generation != self._playout.generation
+
+    @property
+    def waiting(self) -> float:
+        """Seconds in the ring."""
+        return self._waiting / PLAYOUT_RATE
+
+    @property
+    def over(self) -> bool:
+        return self._finished and not self._waiting
+
+    def push(self, pcm: bytes, words: Sequence[tuple[Word, int]] = ()) -> None:
+        """Mono s16le at PLAYOUT_RATE. `words`: each with the track's sample where it ends."""
+        if self.stale or not pcm:
+            return
+        samples = np.frombuffer(pcm, np.int16)
+        if self.first_audible is None:
+            loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
+            self.first_audible = self.ledger.samples + int(loud[0]) if len(loud) else None
+        self.ledger.sound(samples, words)
+        self._pieces.append(memoryview(pcm))
+        self._waiting += len(samples)
+
+    def retract(self) -> None:
+        """Take back what has not gone out of the clause whose sound was coming."""
+        if self.stale:
+            return
+        start = self.ledger.open_start
+        if start is None:
+            return
+        kept = max(start, self.handed)
+        self._pieces = _head(self._pieces, kept - self.handed)
+        self._waiting = kept - self.handed
+        self.ledger.retract(kept)
+
+    def finish(self) -> None:
+        """No more will come."""
+        self._finished = True
+        if not self.stale:
+            self._playout.tidy()
+
+    async def room(self) -> None:
+        """Returns when the ring wants more, or the track is stale."""
+        await self._playout.room(self)
+
+    def heard(self) -> Heard:
+        """What the caller has heard of it by now."""
+        return self.ledger.heard(self._heard_by(self._playout.ear_time()))
+
+    def pull(self, count: int, now: float) -> bytes:
+        """At most `count` samples."""
+        if not self._waiting:
+            return b""
+        if not self.handed:
+            self.listener.sounding()
+        taken = _take(self._pieces, min(count, self._waiting))
+        samples = len(taken) // SAMPLE_BYTES
+        self._log.append((now, self.handed, samples))
+        self._waiting -= samples
+        self.handed += samples
+        if not self._audible_told and self.first_audible is not None and self.first_audible < self.handed:
+            self._audible_told = True
+            self.listener.audible()
+        return taken
+
+    def told_over(self) -> None:
+        if self.handed:
+            self.listener.sounded()
+
+    def _heard_by(self, moment: float) -> int:
+        for at, first, count in reversed(self._log):
+            if at <= moment:
+                return first + min(count, int((moment - at) * PLAYOUT_RATE))
+        return 0
+
+
+class Playout:
+    """`round_trip`: seconds, as the transport measures it. `most`: seconds of speech that may wait here."""
+
+    def __init__(
+        self, clock: Callable[[], float], round_trip: Callable[[], float] = lambda: 0.0, most: float = 10.0
+    ) -> None:
+        self._clock, self._round_trip, self._most = clock, round_trip, most
+        self.generation = 0
+        self.client_delay = CLIENT_DELAY
+        self._tracks: deque[Track] = deque()
+        self._moved = asyncio.Event()
+
+    def track(self, listener: Listener) -> Track:
+        """Where an answer's sound goes, behind those that are still playing."""
+        self._tracks.append(Track(self, self.generation, listener))
+        return self._tracks[-1]
+
+    def pull(self, count: int) -> bytes | None:
+        """The next `count` samples, filled up with silence; None if there is nothing."""
+        if not self._tracks:
+            return None
+        taken = self._tracks[0].pull(count, self._clock())
+        self._moved.set()
+        self.tidy()
+        if not taken:
+            return None
+        return taken if len(taken) == count * SAMPLE_BYTES else taken.ljust(count * SAMPLE_BYTES, b"\0")
+
+    def flush(self) -> list[tuple[Track, Heard]]:
+        """Silence, from the next packet on. Returns what was playing or waiting, with what was heard of each."""
+        cut = [(track, track.heard()) for track in self._tracks]
+        self.generation += 1
+        self._tracks.clear()
+        self._moved.set()
+        return cut
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the caller hears an answer now, or is about to."""
+        return any(track.waiting or track.handed for track in self._tracks)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing plays and nothing is announced."""
+        return not self._tracks
+
+    def ear_time(self) -> float:
+        """What the caller hears now went out at this moment."""
+        return self._clock() - self._round_trip() / 2 - self.client_delay
+
+    async def room(self, track: Track) -> None:
+        while not track.stale and sum(each.waiting for each in self._tracks) > self._most:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def tidy(self) -> None:
+        """Let go of tracks that are over."""
+        while self._tracks and self._tracks[0].over:
+            self._tracks.popleft().told_over()
+
+
+def _take(pieces: deque[memoryview], samples: int) -> bytes:
+    wanted, taken = samples * SAMPLE_BYTES, []
+    while wanted:
+        piece = pieces.popleft()
+        if len(piece) > wanted:
+            pieces.appendleft(piece[wanted:])
+            piece = piece[:wanted]
+        taken.append(piece)
+        wanted -= len(piece)
+    return b"".join(taken)
+
+
+def _head(pieces: deque[memoryview], samples: int) -> deque[memoryview]:
+    """The first `samples` samples of `pieces`."""
+    return deque([memoryview(_take(pieces, samples))] if samples else [])

@@ -1,0 +1,154 @@
+"""Registry: the calls that are going on. Starts them, owns their tasks, ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+from gateway.calls.call import Call
+from gateway.calls.cascade import Cascade
+from gateway.calls.commands import Rejected, decode_settings
+from gateway.calls.events import CallEvent
+from gateway.calls.history import History
+from gateway.calls.leg import CallRules, Line, Opens, TurnModel, Vad
+from gateway.calls.playout import Playout
+from gateway.calls.realtime import RealtimeCodec
+from gateway.calls.session import AudioOut, AudioSettings, Session, Settings
+from gateway.calls.timeline import Timeline
+from gateway.calls.transport import Transport
+from gateway.contract.errors import BadRequest, GatewayError
+from gateway.routing.route import CallRoute
+
+log = logging.getLogger(__name__)
+
+
+class CallsFull(GatewayError):
+    """`retry_after`: seconds."""
+
+    def __init__(self, most: int, retry_after: float = 5.0) -> None:
+        super().__init__(f"{most} calls are going on, which is all this gateway takes")
+        self.retry_after = retry_after
+
+
+def new_id(prefix: str) -> str:
+    """Unguessable: knowing a call's id is enough to hang it up."""
+    return f"{prefix}_{secrets.token_urlsafe(18)}"
+
+
+class Registry:
+    """`vad`: makes one call's VAD. `turn_model`: shared by all calls; without it, turns end by silence alone."""
+
+    def __init__(
+        self,
+        engine: Opens,
+        vad: Callable[[], Vad],
+        turn_model: TurnModel | None = None,
+        rules: CallRules | None = None,
+        most: int = 50,
+    ) -> None:
+        self._engine, self._vad, self._turn_model = engine, vad, turn_model
+        self._rules, self._most = rules or CallRules(), most
+        self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def check(self, session: dict[str, Any] | None) -> Settings | None:
+        """The `session` of an offer. Raises BadRequest, naming the field; CallsFull when there is no place."""
+        if self._closing or len(self._calls) >= self._most:
+            raise CallsFull(self._most)
+        try:
+            return None if session is None else decode_settings(session)
+        except Rejected as wrong:
+            raise BadRequest(wrong.message, wrong.param) from None
+
+    def start(
+        self, route: CallRoute, session: dict[str, Any] | None, transport: Transport, call_id: str | None = None
+    ) -> Call:
+        """The call goes on in a task of its own until somebody hangs up. Raises BadRequest and CallsFull."""
+        given = self.check(session)
+        call_id = call_id or new_id("rtc")
+        call = self._call(call_id, route, given, transport)
+        task = asyncio.create_task(self._run(call), name=f"call {call_id}")
+        self._calls[call_id] = (call, task)
+        return call
+
+    def get(self, call_id: str) -> Call | None:
+        entry = self._calls.get(call_id)
+        return None if entry is None else entry[0]
+
+    async def end(self, call_id: str, reason: str = "hangup") -> bool:
+        """Returns once it is over; False if there is no such call."""
+        entry = self._calls.get(call_id)
+        if entry is None:
+            return False
+        call, task = entry
+        call.end(reason)
+        await asyncio.wait([task])
+        return True
+
+    async def aclose(self) -> None:
+        """Ends every call; no more are taken."""
+        self._closing = True
+        tasks = [task for _, task in self._calls.values()]
+        for call, _ in tuple(self._calls.values()):
+            call.end("hangup")
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(self, call: Call) -> None:
+        try:
+            await call.run()
+        except Exception as error:  # noqa: BLE001  # a fault of one call must not reach the others
+            log.error("call %s crashed: %s", call.id, ", ".join(_faults(error)))
+        finally:
+            del self._calls[call.id]
+
+    def _call(self, call_id: str, route: CallRoute, given: Settings | None, transport: Transport) -> Call:
+        now = asyncio.get_running_loop().time
+        session = Session(new_id("sess"), _settings_of(route), int(time.time() + self._rules.longest), new_id("conv"))
+        if given is not None:
+            session = session.updated(given)
+        told: list[Call] = []
+
+        def tell(event: CallEvent) -> None:
+            told[0].tell(event)
+
+        line = Line(
+            route=route,
+            session=session,
+            engine=self._engine,
+            mic=transport.mic,
+            history=History(self._rules.history),
+            playout=Playout(now, lambda: transport.round_trip, self._rules.buffered),
+            timeline=Timeline(now),
+            tell=tell,
+            new_id=new_id,
+            vad=self._vad(),
+            turn_model=self._turn_model,
+            rules=self._rules,
+        )
+        call = Call(call_id, line, transport, RealtimeCodec(session), Cascade)
+        told.append(call)
+        return call
+
+
+def _settings_of(route: CallRoute) -> Settings:
+    audio = AudioSettings(output=AudioOut(voice=route.voice))
+    return Settings(type="realtime", model=route.name, instructions=route.instructions, audio=audio)
+
+
+def _faults(error: BaseException) -> list[str]:
+    """Types and places in a tree of errors. No messages: they may hold words of the call."""
+    if isinstance(error, BaseExceptionGroup):
+        return [fault for each in error.exceptions for fault in _faults(each)]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return [type(error).__name__ + where]

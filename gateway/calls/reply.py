@@ -1,0 +1,301 @@
+"""Reply: one answer of a cascade, from the history through llm, clauses and tts to the playout.
+
+The two streams run side by side; the tts is opened before the llm has said anything. Stopping is instant and synchronous:
+the sound is flushed, the history is cut at the heard word, and the streams close behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import replace
+
+from gateway.calls import sentences
+from gateway.calls.commands import Asked
+from gateway.calls.events import (
+    Cause,
+    Interrupted,
+    ItemTruncated,
+    Measured,
+    Problem,
+    Rerouted,
+    Response,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseSpoke,
+    ResponseText,
+    Silenced,
+    Sounded,
+    Sounding,
+)
+from gateway.calls.history import Item
+from gateway.calls.ledger import Heard
+from gateway.calls.leg import Line
+from gateway.calls.playout import Track
+from gateway.calls.timeline import Stage, Turn
+from gateway.calls.transport import PLAYOUT_RATE
+from gateway.contract.channel import Channel
+from gateway.contract.encoding import Resampler
+from gateway.contract.errors import GatewayError
+from gateway.contract.events import AudioDelta, Finished, Flushed, TextDelta, Usage, Word
+from gateway.contract.requests import ChatRequest, Commit, Input, SpeakRequest
+from gateway.routing.engine import Answer
+
+log = logging.getLogger(__name__)
+
+MOVES = 3
+"""Times the speech of one answer may move to another tts stream after it had begun."""
+
+
+class Reply:
+    """`script`: said as it is, instead of asking a language model (a greeting). `turn`: whose timeline it fills."""
+
+    def __init__(self, line: Line, turn: Turn, asked: Asked | None = None, script: str | None = None) -> None:
+        self._line, self._turn, self._asked, self._script = line, turn, asked or Asked(), script
+        modality = (self._asked.output_modalities or [line.session.modality])[0]
+        self.response = Response(line.new_id("resp"), modality, metadata=self._asked.metadata)
+        self.track: Track | None = line.playout.track(self) if modality == "audio" else None
+        self.making = True
+        """Whether there is more to come from the models."""
+        self._clauses = sentences.Clauses(line.rules.cuts)
+        self._speak_next = Channel[Input]()
+        self._unsaid: deque[str] = deque()  # clauses sent to the tts and not flushed by it
+        self._thinking: asyncio.Task[None] | None = None
+        self._failure: tuple[Stage, GatewayError] | None = None
+        self._usage: Usage | None = None
+        self._finish: Finished | None = None
+        self._interrupted = False
+
+    @property
+    def item_id(self) -> str | None:
+        return self.response.item_id
+
+    def begin(self) -> None:
+        self._line.tell(ResponseBegan(self.response))
+
+    async def run(self) -> None:
+        """Make the answer. Returns when all of it is in the playout, or it failed."""
+        async with asyncio.TaskGroup() as group:
+            self._thinking = group.create_task(self._think())
+            if self.track is not None:
+                group.create_task(self._speak(self.track))
+        self._conclude()
+
+    def interrupt(self, heard: Heard | None, cause: Cause) -> None:
+        """The playout was flushed, and `heard` is what the caller had heard by then (None: it was not to be heard)."""
+        missed = self.making or (heard is not None and not heard.whole)
+        self._interrupted = True
+        if missed:
+            self._keep_heard(self.response.text if heard is None else heard.text)
+        if self.track is not None and self.track.handed:
+            self._line.tell(Silenced(self.response.id))
+        if self.making:
+            self._end(replace(self.response, status="cancelled", cause=cause))
+        if missed and heard is not None and self.item_id is not None:
+            self._line.tell(ItemTruncated(self.item_id, heard.seconds))
+            self._line.tell(Interrupted(self._turn.id, heard.text, heard.estimated))
+        self._done()
+
+    def truncate(self, seconds: float) -> bool:
+        """The client says so much of it was played. It may know better than our estimate, never more than was sent."""
+        if self.track is None or self.item_id is None or self.making or (not self.track.over and not self.track.stale):
+            return False
+        if seconds * PLAYOUT_RATE < self.track.handed:
+            self._keep_heard(self.track.ledger.heard(int(seconds * PLAYOUT_RATE)).text)
+        self._line.tell(ItemTruncated(self.item_id, min(seconds, self.track.handed / PLAYOUT_RATE)))
+        return True
+
+    # Listener of the playout
+
+    def sounding(self) -> None:
+        self._line.tell(Sounding(self.response.id))
+
+    def audible(self) -> None:
+        self._turn.mark("first_sent")
+        self._line.tell(Measured(self._turn))
+
+    def sounded(self) -> None:
+        self._line.tell(Sounded(self.response.id))
+        self._done()
+
+    # llm
+
+    async def _think(self) -> None:
+        try:
+            if self._script is not None:
+                self._wrote(self._script)
+            else:
+                await self._ask()
+            self._say(self._clauses.flush())
+        except GatewayError as error:
+            self._fail("llm", error)
+        self._speak_next.close()
+
+    async def _ask(self) -> None:
+        line, asked = self._line, self._asked
+        instructions = line.session.settings.instructions if asked.instructions is None else asked.instructions
+        limit = asked.max_output_tokens if isinstance(asked.max_output_tokens, int) else line.session.max_tokens
+        request = ChatRequest(line.history.messages(instructions), max_tokens=limit or line.rules.answer)
+        self._turn.ask_llm()
+        async with line.engine.open(line.route.llm, request) as answer:
+            self._served("llm", answer)
+            async for event in answer:
+                match event:
+                    case TextDelta(text, kind="text" | "refusal"):
+                        self._wrote(text)
+                    case Usage():
+                        self._usage = event
+                    case Finished():
+                        self._finish = event
+
+    def _wrote(self, text: str) -> None:
+        if not text:
+            return
+        self._turn.mark("llm_first_token")
+        if self.item_id is None:
+            self._open_item()
+        self.response = replace(self.response, text=self.response.text + text)
+        self._line.tell(ResponseText(self.response, text))
+        self._say(self._clauses.feed(text))
+
+    def _open_item(self) -> None:
+        item = Item(self._line.new_id("item"), "assistant", None, self.response.modality, "in_progress")
+        previous = self._line.history.add(item)
+        self.response = replace(self.response, item_id=item.id)
+        self._line.tell(ResponseSpoke(self.response, item, previous))
+
+    def _say(self, clauses: list[str]) -> None:
+        if self.track is None:
+            return
+        for clause in clauses:
+            self._turn.mark("first_clause")
+            self.track.ledger.clause(clause)
+            self._unsaid.append(clause)
+            self._put(self._speak_next, clause)
+
+    @staticmethod
+    def _put(channel: Channel[Input], clause: str) -> None:
+        # A clause with nothing to say is committed too: every clause is answered by one Flushed.
+        if spoken := sentences.speakable(clause):
+            channel.put(spoken + " ")
+        channel.put(Commit())
+
+    # tts
+
+    async def _speak(self, track: Track) -> None:
+        moves = 0
+        while True:
+            try:
+                await self._speak_stream(track)
+                return
+            except GatewayError as error:
+                moves += 1
+                if track.stale or not track.ledger.samples or moves > MOVES:
+                    self._fail("tts", error)
+                    if self._thinking is not None:
+                        self._thinking.cancel()
+                    return
+                self._move(track, error)
+
+    def _move(self, track: Track, error: GatewayError) -> None:
+        """Say what is unsaid with another stream, from the beginning of the clause that was cut off."""
+        log.info("tts of route %s failed in mid-answer (%s); moving", self._line.route.tts, type(error).__name__)
+        track.retract()
+        old, self._speak_next = self._speak_next, Channel[Input]()
+        for clause in self._unsaid:
+            self._put(self._speak_next, clause)
+        if old.closed:
+            self._speak_next.close()
+        self._turn.targets.pop("tts", None)
+
+    async def _speak_stream(self, track: Track) -> None:
+        line = self._line
+        request = SpeakRequest(
+            PLAYOUT_RATE, line.session.voice, line.session.settings.audio.output.speed, line.route.language
+        )
+        base, resampler = track.ledger.samples, Resampler(PLAYOUT_RATE)
+        async with line.engine.open(line.route.tts, request, self._speak_next) as answer:
+            self._served("tts", answer)
+            async for event in answer:
+                match event:
+                    case AudioDelta(audio, words):
+                        self._turn.mark("tts_first_byte")
+                        pcm = audio.pcm if audio.rate == PLAYOUT_RATE else resampler.feed(audio).pcm
+                        track.push(pcm, [(word, base + _sample(word)) for word in words])
+                        if track.first_audible is not None:
+                            self._turn.mark("first_audible_sample")
+                        await track.room()
+                    case Flushed() if self._unsaid:
+                        self._unsaid.popleft()
+                        track.ledger.flushed()
+        track.push(resampler.finish().pcm)
+        while self._unsaid:
+            self._unsaid.popleft()
+            track.ledger.flushed()
+
+    # the end
+
+    def _served(self, stage: Stage, answer: Answer) -> None:
+        target = str(answer.target)
+        self._turn.targets[stage] = target
+        if answer.attempts:
+            self._line.tell(Rerouted(stage, target, "; ".join(f"{a.target}: {a.error}" for a in answer.attempts)))
+
+    def _fail(self, stage: Stage, error: GatewayError) -> None:
+        if self._failure is None:
+            self._failure = (stage, error)
+            log.warning("answer %s: %s failed: %s", self.response.id, stage, type(error).__name__)
+
+    def _conclude(self) -> None:
+        """Everything was made, or a stage failed; what is in the playout is still heard."""
+        if self._interrupted:
+            return
+        response = self.response
+        if self._failure is not None:
+            stage, error = self._failure
+            response = replace(response, status="failed", failure=f"{stage}_failed")
+            self._line.tell(Problem("server_error", f"{stage}_failed", f"no {stage} target answered: {error}"))
+        elif self._finish is not None and self._finish.reason == "length":
+            response = replace(response, status="incomplete", cause="max_output_tokens")
+        elif self._finish is not None and self._finish.reason == "content_filter":
+            response = replace(response, status="incomplete", cause="content_filter")
+        else:
+            response = replace(response, status="completed")
+        self._keep_made(response)
+        self._end(response)
+        if self.track is None:
+            self._done()
+            return
+        self.track.finish()
+        if self.track.over and not self.track.handed:
+            self._done()
+
+    def _keep_made(self, response: Response) -> None:
+        """The history gets what will have been heard when the playout is done."""
+        if self.item_id is None:
+            return
+        if self._failure is not None and self.track is not None:
+            self._keep_heard(self.track.ledger.voiced_text)
+        else:
+            self._line.history.said(self.item_id, response.text.strip())
+
+    def _keep_heard(self, text: str) -> None:
+        # An item of which nothing was heard stays, empty: clients ask for it. No model is shown it.
+        if self.item_id is not None:
+            self._line.history.said(self.item_id, text.strip(), interrupted=True)
+
+    def _end(self, response: Response) -> None:
+        self.making = False
+        self.response = replace(response, usage=self._usage)
+        previous = None if self.item_id is None else self._line.history.before(self.item_id)
+        self._line.tell(ResponseEnded(self.response, previous))
+
+    def _done(self) -> None:
+        if not self._turn.done:
+            self._turn.done = True
+            self._line.tell(Measured(self._turn))
+
+
+def _sample(word: Word) -> int:
+    return int(word.end * PLAYOUT_RATE)

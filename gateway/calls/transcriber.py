@@ -1,0 +1,188 @@
+"""Transcriber: the caller's speech to text, by one stt stream for the whole call.
+
+The stream is opened when the call begins and reopened when it fails; what was not yet transcribed is then said again to the
+next target, so that no speech is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.calls.leg import Opens
+from gateway.calls.timeline import Turn
+from gateway.calls.transport import MIC_RATE
+from gateway.contract.audio import Audio
+from gateway.contract.channel import Channel
+from gateway.contract.errors import GatewayError, Unavailable
+from gateway.contract.events import Transcript
+from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
+from gateway.routing.engine import Answer
+
+KEPT = 90.0
+"""Seconds of speech kept to be said again."""
+TRIES = 2
+"""Times a turn is tried, each with every target of the route, before it counts as lost."""
+BACKOFF, MOST_BACKOFF = 0.25, 8.0
+
+
+@dataclass(slots=True, eq=False)
+class CallerTurn:
+    """What the caller says until the turn ends. `began`: seconds of the call's audio; `seconds`: of speech put in."""
+
+    item_id: str
+    timeline: Turn
+    began: float
+    seconds: float = 0.0
+    answer: bool = True
+    """Whether it will be answered without being asked to."""
+    committed: bool = False
+    finals: list[str] = field(default_factory=list)
+    partial: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(part for part in (*self.finals, self.partial) if part)
+
+
+class Hearing(Protocol):
+    """Who is told what the caller said."""
+
+    def heard_partial(self, turn: CallerTurn) -> None: ...
+
+    def heard_final(self, turn: CallerTurn) -> None:
+        """Once for each committed turn, unless it is lost."""
+
+    def lost(self, turn: CallerTurn, error: GatewayError) -> None: ...
+
+    def stt_served(self, answer: Answer) -> None:
+        """Another stream began."""
+
+
+class Transcriber:
+    def __init__(self, engine: Opens, route: str, language: str | None, hearing: Hearing) -> None:
+        self._engine, self._route, self._hearing = engine, route, hearing
+        self._request = TranscribeRequest(MIC_RATE, language)
+        self._turns: deque[CallerTurn] = deque()  # committed and waiting for their text; the last may be open
+        self._unsettled: deque[Input] = deque()  # what was put in since the last final
+        self._kept = 0.0
+        self._channel: Channel[Input] | None = None
+        self._wanted = asyncio.Event()  # there is something to transcribe
+        self._progress = False  # the stream that is open, or was last, transcribed something
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a committed turn has no text yet."""
+        return any(turn.committed for turn in self._turns)
+
+    async def settled(self) -> None:
+        """Returns when every committed turn has its text, or is lost."""
+        await self._quiet.wait()
+
+    def begin(self, turn: CallerTurn) -> None:
+        self._turns.append(turn)
+
+    def put(self, audio: Audio) -> None:
+        """Speech of the turn that is open."""
+        self._turns[-1].seconds += audio.seconds
+        self._kept += audio.seconds
+        self._put(audio)
+        while self._kept > KEPT and isinstance(oldest := self._unsettled[0], Audio):
+            self._kept -= oldest.seconds
+            self._unsettled.popleft()
+
+    def commit(self) -> None:
+        """The open turn is over."""
+        self._turns[-1].committed = True
+        self._quiet.clear()
+        self._put(Commit())
+
+    def drop(self) -> None:
+        """Forget the open turn."""
+        self._turns.pop()
+        while self._unsettled and not isinstance(self._unsettled[-1], Commit):
+            dropped = self._unsettled.pop()
+            self._kept -= dropped.seconds if isinstance(dropped, Audio) else 0.0
+        if self._channel is not None:
+            self._channel.put(Clear())
+
+    async def run(self) -> None:
+        """Keep a stream open until cancelled."""
+        failures = 0
+        while True:
+            error = await self._stream()
+            failures = 1 if self._progress else failures + 1
+            if self.waiting and failures >= TRIES:
+                self._lose(error)
+                failures = 0
+            await self._rest(min(MOST_BACKOFF, BACKOFF * 2.0 ** min(failures, 10)))
+
+    async def _stream(self) -> GatewayError:
+        """One stream, from open to its failure."""
+        self._channel = channel = Channel[Input](KEPT + 30.0)
+        self._progress = False
+        self._wanted.clear()
+        for item in self._unsettled:
+            channel.put(item)
+        try:
+            async with self._engine.open(self._route, self._request, channel) as answer:
+                self._hearing.stt_served(answer)
+                async for event in answer:
+                    if isinstance(event, Transcript):
+                        self._heard(event)
+            return Unavailable("the stt stream ended by itself")
+        except GatewayError as error:
+            return error
+        finally:
+            self._channel = None
+
+    async def _rest(self, seconds: float) -> None:
+        """Before the next try; speech cuts it short, but not below BACKOFF."""
+        await asyncio.sleep(BACKOFF if self._unsettled else 0.0)
+        if not self._unsettled:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+
+    def _heard(self, event: Transcript) -> None:
+        self._progress = True
+        if not self._turns:
+            return  # late words of a turn that was dropped
+        turn = self._turns[0]
+        before = turn.text
+        turn.partial = "" if event.final else event.text.strip()
+        if event.final:
+            turn.finals.append(event.text.strip())
+        if event.ends_turn and turn.committed:
+            self._settle()
+            self._hearing.heard_final(turn)
+        elif turn.text != before:
+            self._hearing.heard_partial(turn)
+
+    def _settle(self) -> CallerTurn:
+        """The first turn needs no more: forget its speech."""
+        turn = self._turns.popleft()
+        while self._unsettled:
+            item = self._unsettled.popleft()
+            self._kept -= item.seconds if isinstance(item, Audio) else 0.0
+            if isinstance(item, Commit):
+                break
+        if not self.waiting:
+            self._quiet.set()
+        return turn
+
+    def _lose(self, error: GatewayError) -> None:
+        while self.waiting:
+            self._hearing.lost(self._settle(), error)
+
+    def _put(self, item: Input) -> None:
+        self._unsettled.append(item)
+        self._wanted.set()
+        if self._channel is not None:
+            self._channel.put(item)
