@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
-import wave
 from typing import Any
 
 import orjson
 
-from gateway.contract.audio import SAMPLE_BYTES, Audio
+from gateway.contract.audio import Audio
 from gateway.contract.errors import Refused
 from gateway.contract.messages import Image, Message, Part, Sound, Text, Tool
 from gateway.contract.requests import ChatRequest
+from gateway.contract.wav import wav_header
 
 
 def encode(model: str, request: ChatRequest, include_usage: bool) -> bytes:
@@ -79,13 +78,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _wav(audio: Audio) -> str:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(SAMPLE_BYTES)
-        out.setframerate(audio.rate)
-        out.writeframes(audio.pcm)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return base64.b64encode(wav_header(audio.rate, audio.samples) + audio.pcm).decode("ascii")
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
