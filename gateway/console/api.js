@@ -38,7 +38,12 @@ async function reasonOf(response) {
 /** Routes as {id, kind, targets, asleep}: `asleep` is why none of its targets can serve, or null. */
 export async function routes() {
   const { data } = await (await ask("/v1/models")).json();
-  return data.map(({ id, trunkline = {} }) => ({ id, kind: trunkline.kind, targets: trunkline.targets ?? [], asleep: trunkline.asleep || null }));
+  return data.map(({ id, trunkline = {} }) => ({
+    id,
+    kind: trunkline.kind,
+    targets: trunkline.targets ?? [],
+    asleep: trunkline.asleep || null,
+  }));
 }
 
 /** {ready, warm: {target: "warm" | "warming" | "failed: why"}}; a 503 carries the same body. */

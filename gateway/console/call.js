@@ -59,15 +59,25 @@ export class Call extends EventTarget {
     await gathered(pc);
     if (this.state === "over") return undefined;
     await pc.setRemoteDescription({ type: "answer", sdp: await this.#offer(pc.localDescription.sdp) });
-    this.#timers.push(setTimeout(() => {
-      if (this.state === "connecting") this.#end("The call was accepted, but no audio path to the gateway was found. A firewall or a wrong media address in routes.yaml are the usual causes.", true);
-    }, CONNECT_MS));
+    this.#timers.push(
+      setTimeout(() => {
+        if (this.state === "connecting")
+          this.#end(
+            "The call was accepted, but no audio path to the gateway was found. A firewall or a wrong media address in routes.yaml are the usual causes.",
+            true,
+          );
+      }, CONNECT_MS),
+    );
     return undefined;
   }
 
   async #offer(sdp) {
     const response = await ask(`/v1/realtime/calls?model=${encodeURIComponent(this.route)}`, {
-      method: "POST", headers: { "Content-Type": "application/sdp" }, body: sdp, signal: this.#waiting.signal });
+      method: "POST",
+      headers: { "Content-Type": "application/sdp" },
+      body: sdp,
+      signal: this.#waiting.signal,
+    });
     this.#location = response.headers.get("Location");
     return response.text();
   }
@@ -88,13 +98,15 @@ export class Call extends EventTarget {
     if (this.state === "live") return;
     this.#to("live");
     const report = playoutDelay(this.#pc);
-    this.#timers.push(setInterval(async () => {
-      const buffered = await report();
-      if (buffered === null || this.state !== "live") return;
-      const seconds = buffered + this.deviceDelay();
-      this.#send({ type: "playout_delay", seconds: Math.round(seconds * 1000) / 1000 });
-      this.#tell("playout", seconds);
-    }, REPORT_MS));
+    this.#timers.push(
+      setInterval(async () => {
+        const buffered = await report();
+        if (buffered === null || this.state !== "live") return;
+        const seconds = buffered + this.deviceDelay();
+        this.#send({ type: "playout_delay", seconds: Math.round(seconds * 1000) / 1000 });
+        this.#tell("playout", seconds);
+      }, REPORT_MS),
+    );
   }
 
   #listen(channel, name) {
@@ -106,7 +118,8 @@ export class Call extends EventTarget {
         return; // Not ours to interpret.
       }
       this.#tell(name, message);
-      if (name === "gateway" && message.type === "ended") this.#end(`The gateway ended the call: ${message.reason}.`, false);
+      if (name === "gateway" && message.type === "ended")
+        this.#end(`The gateway ended the call: ${message.reason}.`, false);
     });
     channel.addEventListener("close", () => this.#end("The gateway closed the call.", true));
     return channel;
@@ -144,11 +157,14 @@ function stopTracks(stream) {
 
 async function microphone() {
   if (!isSecureContext || !navigator.mediaDevices) {
-    throw new Error("Browsers give a microphone only to secure pages. Open this page by https (trunkline serve --tls-cert … --tls-key …), or as http://localhost on this machine.");
+    throw new Error(
+      "Browsers give a microphone only to secure pages. Open this page by https (trunkline serve --tls-cert … --tls-key …), or as http://localhost on this machine.",
+    );
   }
   try {
     return await navigator.mediaDevices.getUserMedia({
-      audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
+      audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+    });
   } catch (error) {
     throw new Error(MICROPHONE[error.name] ?? `The microphone could not be opened (${error.name}).`);
   }

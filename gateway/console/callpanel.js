@@ -44,7 +44,10 @@ export class CallPanel {
     byId("legend").open = false;
     this.tape.start();
     const conversation = new Conversation({
-      changed: (exchange) => { this.transcript.show(exchange); this.#count(conversation.turns); },
+      changed: (exchange) => {
+        this.transcript.show(exchange);
+        this.#count(conversation.turns);
+      },
       removed: (exchange) => this.transcript.remove(exchange),
     });
     this.#count([]);
@@ -78,14 +81,24 @@ export class CallPanel {
       conversation.gateway(message);
     });
     on("playout", (seconds) => setText(byId("figure-playout"), `${ms(seconds)} ms`));
-    on("wavering", (wavering) => notify(this.notice, wavering ? "The connection is interrupted. Waiting for it to come back…" : "", "warn"));
+    on("wavering", (wavering) =>
+      notify(this.notice, wavering ? "The connection is interrupted. Waiting for it to come back…" : "", "warn"),
+    );
     on("over", ({ reason, bad }) => this.#over(reason, bad));
   }
 
   #hear(stream) {
     this.tape.listen("agent", stream);
     this.audio.srcObject = stream;
-    this.audio.play().catch(() => notify(this.notice, "The browser keeps the agent’s voice silent. Click anywhere on the page to hear it.", "warn"));
+    this.audio
+      .play()
+      .catch(() =>
+        notify(
+          this.notice,
+          "The browser keeps the agent’s voice silent. Click anywhere on the page to hear it.",
+          "warn",
+        ),
+      );
     addEventListener("click", () => this.audio.play().catch(() => {}), { once: true });
   }
 

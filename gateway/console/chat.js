@@ -17,7 +17,10 @@ export class ChatPanel {
     this.clearButton = byId("chat-clear");
     this.notice = byId("chat-notice");
     this.empty = this.log.firstElementChild;
-    byId("chat-form").addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
+    byId("chat-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.send();
+    });
     this.text.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -53,7 +56,9 @@ export class ChatPanel {
     const answering = (this.#answering = new AbortController());
     this.#busy(true);
     try {
-      const text = await stream(this.route.value, messages, answering.signal, (part) => followEnd(this.log, () => bubble.show(part)));
+      const text = await stream(this.route.value, messages, answering.signal, (part) =>
+        followEnd(this.log, () => bubble.show(part)),
+      );
       messages.push({ role: "assistant", content: text });
     } catch (error) {
       this.#failed(error, bubble, messages, content);
@@ -81,7 +86,10 @@ export class ChatPanel {
   #added(content) {
     const bubble = new Bubble();
     if (this.empty.isConnected) this.empty.remove();
-    this.log.append(el("p", { class: "said caller" }, el("span", { class: "who" }, "You"), el("span", { class: "text" }, content)), bubble.node);
+    this.log.append(
+      el("p", { class: "said caller" }, el("span", { class: "who" }, "You"), el("span", { class: "text" }, content)),
+      bubble.node,
+    );
     this.log.scrollTop = this.log.scrollHeight;
     this.clearButton.hidden = false;
     return bubble;
@@ -109,7 +117,13 @@ class Bubble {
   constructor() {
     this.words = el("span", { class: "text" }, "…");
     this.meta = el("span", { class: "meta" });
-    this.node = el("div", { class: "said agent forming" }, el("span", { class: "who" }, "Model"), this.words, this.meta);
+    this.node = el(
+      "div",
+      { class: "said agent forming" },
+      el("span", { class: "who" }, "Model"),
+      this.words,
+      this.meta,
+    );
   }
 
   show({ text, target, ttft }) {
@@ -138,8 +152,11 @@ class Bubble {
 async function stream(model, messages, signal, show) {
   const asked = performance.now();
   const response = await ask("/v1/chat/completions", {
-    method: "POST", signal, headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ model, messages, stream: true }) });
+    method: "POST",
+    signal,
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ model, messages, stream: true }),
+  });
   const target = response.headers.get("x-trunkline-target");
   let [text, ttft, finished] = ["", null, false];
   for await (const data of events(response.body)) {
@@ -151,7 +168,8 @@ async function stream(model, messages, signal, show) {
     if (chunk.error) throw new Error(chunk.error.message ?? "the answer broke off");
     const delta = chunk.choices?.[0]?.delta ?? {};
     // Reasoning is not shown, but it is the first sign of an answer.
-    if (ttft === null && (delta.content || delta.reasoning_content || delta.reasoning)) ttft = (performance.now() - asked) / 1000;
+    if (ttft === null && (delta.content || delta.reasoning_content || delta.reasoning))
+      ttft = (performance.now() - asked) / 1000;
     text += delta.content ?? "";
     show({ text, target, ttft });
   }

@@ -19,7 +19,9 @@ class Console {
     this.warming = [];
     this.call.route.addEventListener("change", () => this.#fit());
     this.chat.route.addEventListener("change", () => this.#fit());
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.watch(); });
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.watch();
+    });
     addEventListener("keydown", (event) => this.#key(event));
     const keys = byId("keys-on");
     keys.checked = localStorage.getItem("keys") !== "off";
@@ -32,7 +34,10 @@ class Console {
     let again = SOON_MS;
     try {
       const { ready, warm } = await readiness();
-      const pick = (test) => Object.entries(warm).filter(([, state]) => test(state)).map(([target]) => target);
+      const pick = (test) =>
+        Object.entries(warm)
+          .filter(([, state]) => test(state))
+          .map(([target]) => target);
       const failed = pick((state) => state.startsWith("failed"));
       this.warming = pick((state) => state === "warming");
       if (!this.#listed) await this.#list();
@@ -51,16 +56,35 @@ class Console {
   #say(ready, failed, warm) {
     const wait = this.warming.length > 0 || !ready;
     this.status.dataset.lamp = wait ? "wait" : failed.length ? "warn" : "good";
-    this.status.title = Object.entries(warm).map(([target, state]) => `${target}: ${state}`).join("\n");
+    this.status.title = Object.entries(warm)
+      .map(([target, state]) => `${target}: ${state}`)
+      .join("\n");
     const names = this.warming.map((target) => target.split("/").at(-1)).join(", ");
-    setText(this.status, names ? `Models warming: ${names}` : !ready ? "Starting…" : failed.length ? `Failed: ${failed.join(", ")}` : "Ready");
+    setText(
+      this.status,
+      names
+        ? `Models warming: ${names}`
+        : !ready
+          ? "Starting…"
+          : failed.length
+            ? `Failed: ${failed.join(", ")}`
+            : "Ready",
+    );
   }
 
   async #list() {
     this.#routes = await routes();
     this.#listed = true;
-    fill(this.call.route, this.#routes.filter(({ kind }) => kind === "call"), "no call route");
-    fill(this.chat.route, this.#routes.filter(({ kind }) => kind === "llm"), "no llm route");
+    fill(
+      this.call.route,
+      this.#routes.filter(({ kind }) => kind === "call"),
+      "no call route",
+    );
+    fill(
+      this.chat.route,
+      this.#routes.filter(({ kind }) => kind === "llm"),
+      "no llm route",
+    );
   }
 
   /** Buttons and notices as the chosen routes and the warming models allow. */
@@ -77,7 +101,12 @@ class Console {
     if (event.key === "Escape") return this.chat.stop();
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !byId("keys-on").checked) return undefined;
-    const act = { c: () => this.call.start(), m: () => this.call.toggleMute(), h: () => this.call.hangUp(), "/": () => byId("chat-text").focus() }[event.key.toLowerCase()];
+    const act = {
+      c: () => this.call.start(),
+      m: () => this.call.toggleMute(),
+      h: () => this.call.hangUp(),
+      "/": () => byId("chat-text").focus(),
+    }[event.key.toLowerCase()];
     if (!act) return undefined;
     event.preventDefault();
     return act();
@@ -99,7 +128,8 @@ function tell(notice, route, warming, verb) {
   const waiting = warming.filter((target) => !route || route.kind === "call" || route.targets.includes(target));
   let text = "";
   if (route?.asleep) text = `Route ${route.id} is asleep: ${route.asleep}`;
-  else if (waiting.length) text = `Still warming: ${waiting.join(", ")}. ${verb} works already; the first answer will take longer.`;
+  else if (waiting.length)
+    text = `Still warming: ${waiting.join(", ")}. ${verb} works already; the first answer will take longer.`;
   notice.dataset.standing = text;
   notify(notice, text, "warn");
 }

@@ -23,16 +23,26 @@ export class Conversation {
   oai(event) {
     switch (event.type) {
       case "input_audio_buffer.speech_started":
-        return this.#caller(event.item_id, (said) => { said.speaking = true; });
+        return this.#caller(event.item_id, (said) => {
+          said.speaking = true;
+        });
       case "input_audio_buffer.speech_stopped":
       case "input_audio_buffer.committed":
-        return this.#caller(event.item_id, (said) => { said.speaking = false; });
+        return this.#caller(event.item_id, (said) => {
+          said.speaking = false;
+        });
       case "conversation.item.input_audio_transcription.delta":
-        return this.#caller(event.item_id, (said) => { said.spelled += event.delta; if (!said.partial) said.text = said.spelled; });
+        return this.#caller(event.item_id, (said) => {
+          said.spelled += event.delta;
+          if (!said.partial) said.text = said.spelled;
+        });
       case "conversation.item.input_audio_transcription.completed":
         return this.#completed(event);
       case "conversation.item.input_audio_transcription.failed":
-        return this.#noted(this.#items.get(event.item_id)?.exchange, `not transcribed: ${event.error?.message ?? "no reason given"}`);
+        return this.#noted(
+          this.#items.get(event.item_id)?.exchange,
+          `not transcribed: ${event.error?.message ?? "no reason given"}`,
+        );
       case "conversation.item.added":
         if (event.previous_item_id) this.#before.set(event.item.id, event.previous_item_id);
         return undefined;
@@ -41,9 +51,14 @@ export class Conversation {
         return undefined;
       case "response.output_audio_transcript.delta":
       case "response.output_text.delta":
-        return this.#agent(event.item_id, (said) => { said.text += event.delta; });
+        return this.#agent(event.item_id, (said) => {
+          said.text += event.delta;
+        });
       case "response.output_audio_transcript.done":
-        return this.#agent(event.item_id, (said) => { said.done = true; if (said.heard === null) said.text = event.transcript; });
+        return this.#agent(event.item_id, (said) => {
+          said.done = true;
+          if (said.heard === null) said.text = event.transcript;
+        });
       case "output_audio_buffer.started":
         return this.#speaking(event.response_id, true);
       case "output_audio_buffer.stopped":
@@ -103,7 +118,8 @@ export class Conversation {
   }
 
   #interrupted({ turn, heard, estimated }) {
-    const exchange = this.exchanges.find((each) => each.turn?.id === turn) ?? this.exchanges.findLast(({ agent }) => agent);
+    const exchange =
+      this.exchanges.find((each) => each.turn?.id === turn) ?? this.exchanges.findLast(({ agent }) => agent);
     if (!exchange?.agent) return;
     Object.assign(exchange.agent, { heard, estimated: Boolean(estimated), speaking: false, done: true });
     this.changed(exchange);
@@ -111,7 +127,10 @@ export class Conversation {
 
   #speaking(response, speaking) {
     const item = this.#responses.get(response);
-    if (this.#items.has(item)) this.#agent(item, (said) => { said.speaking = speaking; });
+    if (this.#items.has(item))
+      this.#agent(item, (said) => {
+        said.speaking = speaking;
+      });
   }
 
   #answered({ status, status_details: details, id }) {
@@ -166,7 +185,16 @@ export class Conversation {
 }
 
 function aSide() {
-  return { text: "", spelled: "", partial: false, named: false, done: false, speaking: false, heard: null, estimated: false };
+  return {
+    text: "",
+    spelled: "",
+    partial: false,
+    named: false,
+    done: false,
+    speaking: false,
+    heard: null,
+    estimated: false,
+  };
 }
 
 /** `text` cut after as many words as `heard` has: [heard, unheard]. */

@@ -34,12 +34,15 @@ export function notify(node, text, tone = "bad") {
   setText(node, text || "");
 }
 
-/** Keep the end of a scrolled box in view, unless the reader has scrolled away from it. */
+/** Keep the end of `box` in view, unless the reader has scrolled away from it. On a small screen it is the page that scrolls. */
 export function followEnd(box, change) {
-  const following = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
-  const result = change();
-  if (following) box.scrollTop = box.scrollHeight;
-  return result;
+  const below = () => box.getBoundingClientRect().bottom - innerHeight;
+  const following = box.scrollHeight - box.scrollTop - box.clientHeight < 80 && below() < 80;
+  change();
+  if (!following) return;
+  box.scrollTop = box.scrollHeight;
+  // Room for what is fixed to the bottom of the page.
+  if (below() > -90 && document.documentElement.scrollHeight > innerHeight) scrollBy(0, below() + 90);
 }
 
 export const ms = (seconds) => (Number.isFinite(seconds) ? `${Math.round(seconds * 1000)}` : "–");

@@ -4,6 +4,9 @@ import { cutAt } from "./conversation.js";
 import { el, followEnd, setText } from "./dom.js";
 import { Waterfall } from "./waterfall.js";
 
+// As in console.css: words and waterfall side by side.
+const ROOMY = matchMedia("(min-width: 1280px)");
+
 export class Transcript {
   #rows = new Map();
   #newest = null;
@@ -49,9 +52,9 @@ export class Transcript {
     if (!row.waterfall) {
       row.waterfall = new Waterfall();
       row.node.append(row.waterfall.node);
-      // Only the newest turn lists its marks, unless someone opened others.
+      // Only the newest turn lists its marks, unless someone opened others; where they would push the words away, none.
       if (this.#newest) this.#newest.details.open = false;
-      row.waterfall.details.open = true;
+      row.waterfall.details.open = ROOMY.matches;
       this.#newest = row.waterfall;
     }
     row.waterfall.show(turn);
@@ -67,8 +70,12 @@ class Said {
     this.heard = el("span", { class: "heard" });
     this.unheard = el("s", { class: "unheard" });
     this.mark = el("span", { class: "cut" });
-    this.node = el("p", { class: `said ${side}`, hidden: true }, el("span", { class: "who" }, who),
-      el("span", { class: "text" }, this.heard, this.unheard, " ", this.mark));
+    this.node = el(
+      "p",
+      { class: `said ${side}`, hidden: true },
+      el("span", { class: "who" }, who),
+      el("span", { class: "text" }, this.heard, this.unheard, " ", this.mark),
+    );
   }
 
   show(said) {

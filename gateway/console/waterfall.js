@@ -17,8 +17,15 @@ const ROWS = [
 ];
 // On which row a mark's dot sits.
 const MARKS = {
-  last_speech_rtp: "e2e", vad_stop: "turn", turn_decided: "turn", stt_final: "stt", llm_first_token: "llm",
-  first_clause: "llm", tts_first_byte: "tts", first_audible_sample: "tts", first_sent: "e2e",
+  last_speech_rtp: "e2e",
+  vad_stop: "turn",
+  turn_decided: "turn",
+  stt_final: "stt",
+  llm_first_token: "llm",
+  first_clause: "llm",
+  tts_first_byte: "tts",
+  first_audible_sample: "tts",
+  first_sent: "e2e",
 };
 
 /** What is to be drawn, in seconds after the last speech packet. Pure. */
@@ -30,11 +37,24 @@ export function layout(turn) {
     const seconds = Number.isFinite(turn[name]) ? turn[name] : null;
     const end = at(ends) ?? seconds;
     const drawn = seconds !== null && end !== null;
-    return { name, stage, seconds, start: drawn ? end - seconds : null, end: drawn ? end : null, rest: drawn && rest ? at(rest) : null };
+    return {
+      name,
+      stage,
+      seconds,
+      start: drawn ? end - seconds : null,
+      end: drawn ? end : null,
+      rest: drawn && rest ? at(rest) : null,
+    };
   });
-  const known = Object.keys(MARKS).filter((name) => at(name) !== null).map((name) => ({ name, stage: MARKS[name], at: at(name) }));
+  const known = Object.keys(MARKS)
+    .filter((name) => at(name) !== null)
+    .map((name) => ({ name, stage: MARKS[name], at: at(name) }));
   known.sort((a, b) => a.at - b.at);
-  const longest = Math.max(0, ...rows.map(({ end, rest }) => Math.max(end ?? 0, rest ?? 0)), ...known.map((mark) => mark.at));
+  const longest = Math.max(
+    0,
+    ...rows.map(({ end, rest }) => Math.max(end ?? 0, rest ?? 0)),
+    ...known.map((mark) => mark.at),
+  );
   return { rows, marks: known, span: SPANS.find((span) => span >= longest) ?? Math.ceil(longest / 10) * 10 };
 }
 
@@ -49,26 +69,53 @@ export class Waterfall {
     this.marks = el("ol", { class: "marks" });
     this.details = el("details", { class: "marks-box" }, el("summary", {}, "marks"), this.marks);
     this.targets = el("p", { class: "targets" });
-    const grid = el("div", { class: "bars" }, el("div", { class: "bar-names" }, ...this.names), this.chart,
-      el("div", { class: "bar-numbers" }, ...this.numbers));
-    this.node = el("figure", { class: "waterfall" },
-      el("figcaption", {}, this.title, this.total), grid, this.targets, this.details);
+    const grid = el(
+      "div",
+      { class: "bars" },
+      el("div", { class: "bar-names" }, ...this.names),
+      this.chart,
+      el("div", { class: "bar-numbers" }, ...this.numbers),
+    );
+    this.node = el(
+      "figure",
+      { class: "waterfall" },
+      el("figcaption", {}, this.title, this.total),
+      grid,
+      this.targets,
+      this.details,
+    );
   }
 
   show(turn) {
     const { rows, marks, span } = layout(turn);
     setText(this.title, turn.id.replace("_", " "));
-    setText(this.total, Number.isFinite(turn.e2e_latency) ? `${ms(turn.e2e_latency)} ms` : turn.done ? "no answer was heard" : "…");
+    setText(
+      this.total,
+      Number.isFinite(turn.e2e_latency) ? `${ms(turn.e2e_latency)} ms` : turn.done ? "no answer was heard" : "…",
+    );
     this.node.classList.toggle("open", !turn.done);
     rows.forEach((row, index) => {
       setText(this.numbers[index], ms(row.seconds));
       this.numbers[index].dataset.stage = row.stage;
     });
-    this.chart.setAttribute("aria-label", rows.filter(({ seconds }) => seconds !== null)
-      .map(({ name, seconds }) => `${name} ${ms(seconds)} milliseconds`).join(", ") || "nothing measured yet");
+    this.chart.setAttribute(
+      "aria-label",
+      rows
+        .filter(({ seconds }) => seconds !== null)
+        .map(({ name, seconds }) => `${name} ${ms(seconds)} milliseconds`)
+        .join(", ") || "nothing measured yet",
+    );
     this.chart.replaceChildren(...axis(span), ...bars(rows, span), ...dots(marks, rows, span));
-    this.marks.replaceChildren(...marks.map(({ name, stage, at }) =>
-      el("li", { "data-stage": stage }, el("span", { class: "mark-name" }, name), el("span", { class: "mark-at" }, ms(at)))));
+    this.marks.replaceChildren(
+      ...marks.map(({ name, stage, at }) =>
+        el(
+          "li",
+          { "data-stage": stage },
+          el("span", { class: "mark-name" }, name),
+          el("span", { class: "mark-at" }, ms(at)),
+        ),
+      ),
+    );
     this.targets.replaceChildren(...served(turn.targets ?? {}));
   }
 }
@@ -91,28 +138,45 @@ function bars(rows, span) {
   return rows.flatMap(({ stage, start, end, rest }, index) => {
     if (end === null) return [];
     const y = middle(index) - BAR / 2;
-    const bar = (from, to, kind) => svg("rect", {
-      class: kind, "data-stage": stage, x: percent(from, span), width: percent(to - Math.max(0, from), span), y, height: BAR, rx: 2 });
-    return rest !== null && rest > end ? [bar(end, rest, "bar rest"), bar(start, end, "bar")] : [bar(start, end, "bar")];
+    const bar = (from, to, kind) =>
+      svg("rect", {
+        class: kind,
+        "data-stage": stage,
+        x: percent(from, span),
+        width: percent(to - Math.max(0, from), span),
+        y,
+        height: BAR,
+        rx: 2,
+      });
+    return rest !== null && rest > end
+      ? [bar(end, rest, "bar rest"), bar(start, end, "bar")]
+      : [bar(start, end, "bar")];
   });
 }
 
 function dots(marks, rows, span) {
   return marks.map(({ name, stage, at }) => {
     const y = middle(rows.findIndex((row) => row.stage === stage));
-    return svg("circle", { class: "dot", "data-stage": stage, cx: percent(at, span), cy: y, r: 3.5 },
-      svg("title", {}, `${name} ${ms(at)} ms`));
+    return svg(
+      "circle",
+      { class: "dot", "data-stage": stage, cx: percent(at, span), cy: y, r: 3.5 },
+      svg("title", {}, `${name} ${ms(at)} ms`),
+    );
   });
 }
 
 function served(targets) {
-  return ["stt", "llm", "tts", "s2s"].filter((stage) => targets[stage]).map((stage) =>
-    el("span", { class: "target", "data-stage": stage }, el("b", {}, stage), " ", targets[stage]));
+  return ["stt", "llm", "tts", "s2s"]
+    .filter((stage) => targets[stage])
+    .map((stage) => el("span", { class: "target", "data-stage": stage }, el("b", {}, stage), " ", targets[stage]));
 }
 
 /** The middle of the turns' e2e_latency, or null. */
 export function median(turns) {
-  const heard = turns.map((turn) => turn.e2e_latency).filter(Number.isFinite).sort((a, b) => a - b);
+  const heard = turns
+    .map((turn) => turn.e2e_latency)
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b);
   if (heard.length === 0) return null;
   const half = Math.floor(heard.length / 2);
   return heard.length % 2 ? heard[half] : (heard[half - 1] + heard[half]) / 2;

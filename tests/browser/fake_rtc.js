@@ -12,10 +12,18 @@ window.RTCPeerConnection = class extends EventTarget {
     window.peer = this;
   }
 
-  addTrack(track) { this.track = track; }
-  async createOffer() { return { type: "offer", sdp: "v=0 offer" }; }
-  async setLocalDescription(description) { this.localDescription = description; }
-  async setRemoteDescription() { this.turnTo("connected"); }
+  addTrack(track) {
+    this.track = track;
+  }
+  async createOffer() {
+    return { type: "offer", sdp: "v=0 offer" };
+  }
+  async setLocalDescription(description) {
+    this.localDescription = description;
+  }
+  async setRemoteDescription() {
+    this.turnTo("connected");
+  }
   async getStats() {
     this.buffered.jitterBufferDelay += 4.8;
     this.buffered.jitterBufferEmittedCount += 96;
@@ -30,7 +38,9 @@ window.RTCPeerConnection = class extends EventTarget {
     return (this.channels[label] = channel);
   }
 
-  close() { this.connectionState = "closed"; }
+  close() {
+    this.connectionState = "closed";
+  }
 
   turnTo(state) {
     this.connectionState = state;

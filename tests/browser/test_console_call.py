@@ -251,5 +251,6 @@ def test_a_call_does_not_scroll_sideways_and_hang_up_stays_in_view(called: Page,
     called.set_viewport_size({"width": width, "height": 640})
     play(called, [*scenes.two_turns(), *scenes.third()])
     assert called.evaluate("document.documentElement.scrollWidth") <= width
+    expect(called.locator(".exchange").last.locator(".agent")).to_be_in_viewport()  # followed as it came
     called.evaluate("scrollTo(0, document.body.scrollHeight)")
     expect(called.locator("#call-end")).to_be_in_viewport(ratio=1)
