@@ -15,7 +15,9 @@ from typing import Literal
 import ifaddr
 
 Scope = Literal["loopback", "link", "private", "global"]
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598: between a carrier's customers and itself
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def bound(media: Media, host: str) -> tuple[str, ...]:
         return media.addresses
     if host == "localhost":
         return ("127.0.0.1",)
-    return (host,) if scope(host) == "loopback" else tuple(interfaces())
+    return (host,) if scope(host) == "loopback" else tuple(interfaces()) or ("127.0.0.1",)
 
 
 def interfaces() -> list[str]:
@@ -48,13 +50,13 @@ def interfaces() -> list[str]:
 
 @lru_cache(maxsize=4096)
 def scope(address: str) -> Scope | None:
-    """None: a name, or no address that one peer can have (multicast, unspecified, reserved, documentation)."""
+    """None: a name, or no address that one peer can have (multicast, unspecified, reserved)."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return None
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return None  # no ICE agent offers these; they only hide an IPv4 address from a filter
+    if isinstance(ip, ipaddress.IPv6Address) and _hides_another(ip):
+        return None
     if ip.is_loopback:
         return "loopback"
     if ip.is_multicast or ip.is_unspecified or ip.is_reserved:
@@ -63,17 +65,14 @@ def scope(address: str) -> Scope | None:
         return "link"
     if ip in _SHARED:
         return "private"
-    if ip.is_private:
-        return "private" if _lives_in_private_network(ip) else None
-    return "global"
+    if ip in _THIS_NETWORK:
+        return None
+    return "private" if ip.is_private else "global"
 
 
-def _lives_in_private_network(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    # `is_private` also holds documentation, benchmarking and protocol ranges.
-    return any(ip in network for network in _PRIVATE if network.version == ip.version)
-
-
-_PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+def _hides_another(ip: ipaddress.IPv6Address) -> bool:
+    """Mapped, 6to4, Teredo and NAT64 addresses: no ICE agent needs them, and they lead to an IPv4 address unseen."""
+    return any((ip.ipv4_mapped, ip.sixtofour, ip.teredo)) or any(ip in network for network in _NAT64)
 
 
 @dataclass(frozen=True, slots=True)

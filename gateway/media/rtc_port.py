@@ -22,7 +22,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.codecs import CODECS
 from aiortc.sdp import SessionDescription
 
-from gateway.media.reach import Reach
+from gateway.media.reach import Reach, scope
 
 PARSE_ERRORS = (ValueError, AssertionError, KeyError, IndexError, AttributeError, TypeError, StopIteration)
 """What aiortc's SDP parser raises on text it does not expect."""
@@ -109,7 +109,7 @@ class Wire:
         for port in self.place.ports.turn():
             try:
                 _, socket = await loop.create_datagram_endpoint(
-                    partial(Socket, connection, self), local_addr=(address, port)
+                    partial(Socket, connection, self, address), local_addr=(address, port)
                 )
             except OSError:
                 continue
@@ -134,13 +134,15 @@ class Wire:
 class Socket(StunProtocol):
     """Lets in what comes from where media may go; and, other than ICE's own checks, only from a peer that passed one."""
 
-    def __init__(self, connection: Connection, wire: Wire) -> None:
+    def __init__(self, connection: Connection, wire: Wire, address: str) -> None:
         super().__init__(connection)
         self._wire = wire
+        # Only this machine reaches a loopback address, whichever of its own it sends from (browsers use an interface's).
+        self._inside = scope(address) == "loopback"
 
     def datagram_received(self, data: bytes | str, addr: tuple[object, ...]) -> None:
         peer = (str(addr[0]), addr[1])
-        if not data or not self._wire.place.reach.admits(peer[0]):
+        if not data or not (self._inside or self._wire.place.reach.admits(peer[0])):
             return
         if isinstance(data, bytes) and data[0] >= _STUN and not self._checked(peer):
             return

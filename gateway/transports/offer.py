@@ -1,7 +1,8 @@
 """Offer: a caller's SDP, checked line by line before any ICE agent is made. Pure.
 
 What is left of it is written anew from the attributes that are understood, with every limit kept, so that aiortc's parser
-(which has no limits, and is quadratic in some attributes) sees neither surprises nor other people's addresses.
+(which has no limits, and is quadratic in some attributes) sees neither surprises nor other people's addresses. The end of
+candidates is not passed on: with those left out that we send nothing to, it would end ICE before the caller's own checks.
 """
 
 from __future__ import annotations
@@ -23,20 +24,19 @@ MAX_SSRCS = 16
 Admits = Callable[[str], bool]
 """Whether media may be sent to an address (`Reach.admits`)."""
 
-_MEDIA = re.compile(r"m=(audio|video|application) (\d{1,5}) ([A-Z/]{1,40}) ([!-~]+(?: [!-~]+)*)")
+_MEDIA = re.compile(r"(?a)m=(audio|video|application) (\d{1,5}) ([A-Z/]{1,40}) ([!-~]+(?: [!-~]+)*)")
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,16}")  # RFC 8866; as many bytes as a header extension holds
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _PASSWORD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _CANDIDATE = re.compile(
-    r"[A-Za-z0-9+/]{1,32} (?P<component>\d{1,3}) (?P<transport>[A-Za-z]{2,8}) \d{1,10} (?P<address>[^ ]{1,255}) "
+    r"(?a)[A-Za-z0-9+/]{1,32} (?P<component>\d{1,3}) (?P<transport>[A-Za-z]{2,8}) \d{1,10} (?P<address>[^ ]{1,255}) "
     r"(?P<port>\d{1,5}) typ (?P<type>[a-z]{2,8})(?: .{0,400})?"
 )
-_RTPMAP = re.compile(r"(\d{1,3}) ([A-Za-z0-9_.-]{1,32}/\d{1,6}(?:/\d{1,2})?)")
-_PAYLOAD = re.compile(r"(\d{1,3}) ([!-~][ -~]{0,400})")
+_RTPMAP = re.compile(r"(?a)(\d{1,3}) ([A-Za-z0-9_.-]{1,32}/\d{1,6}(?:/\d{1,2})?)")
 _FINGERPRINT = re.compile(r"(?i:(sha-256|sha-384|sha-512)) ([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+)")
 _DIGEST_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 _EXTENSIONS = ("urn:ietf:params:rtp-hdrext:sdes:mid", "urn:ietf:params:rtp-hdrext:ssrc-audio-level")
-_EXTENSION = re.compile(r"(\d{1,2})(?:/[a-z]+)? ([!-~]+)")
+_EXTENSION = re.compile(r"(?a)(\d{1,2})(?:/[a-z]+)? ([!-~]+)")
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 
@@ -55,7 +55,6 @@ class Section:
     direction: str = "sendrecv"
     mux: bool = False
     bundle_only: bool = False
-    complete: bool = False
     fingerprints: list[str] = field(default_factory=list)
     candidates: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -82,8 +81,6 @@ class Section:
         yield f"a=setup:{self.setup}"
         yield from (f"a=fingerprint:{each}" for each in self.fingerprints)
         yield from (f"a=candidate:{each}" for each in self.candidates)
-        if self.complete:
-            yield "a=end-of-candidates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +91,6 @@ class Offer:
     ufrag: str
     mids: tuple[str, ...]
     candidates: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """Candidates that came later (RFC 8840): `(mid, candidate)` each; `complete`: no more will come."""
-
-    candidates: tuple[tuple[str, str], ...]
-    complete: bool
 
 
 def read_offer(text: str, admits: Admits) -> Offer:
@@ -128,10 +117,13 @@ def read_offer(text: str, admits: Admits) -> Offer:
     )
 
 
-def read_fragment(text: str, offer: Offer, admits: Admits) -> Fragment:
-    """Raises BadRequest: 413, 400, or 422 for the ICE restart that is not supported (RFC 9725, 4.3.3)."""
+def read_fragment(text: str, offer: Offer, admits: Admits) -> list[tuple[str, str]]:
+    """Candidates that came later (RFC 8840), each with its mid.
+
+    Raises BadRequest: 413, 400, or 422 for the ICE restart that is not supported (RFC 9725, 4.3.3).
+    """
     found: list[tuple[str, str]] = []
-    mid, complete = offer.mids[0], False
+    mid = offer.mids[0]
     for line in _lines(text):
         name, _, value = line[2:].partition(":")
         if line.startswith("m=") or line == "":
@@ -145,9 +137,7 @@ def read_fragment(text: str, offer: Offer, admits: Admits) -> Fragment:
                 raise BadRequest("ICE restarts are not supported: make a new call", "ice-ufrag", 422)
             case "candidate":
                 found += [(mid, kept) for kept in _candidate(value, admits)]
-            case "end-of-candidates":
-                complete = True
-    return Fragment(tuple(found), complete)
+    return found
 
 
 def _refuse(why: str) -> NoReturn:
@@ -220,8 +210,6 @@ def _attribute(section: Section, name: str, value: str, admits: Admits) -> None:
             section.fingerprints += _fingerprint(value)
         case "candidate":
             section.candidates += _candidate(value, admits)
-        case "end-of-candidates":
-            section.complete = True
         case "rtcp-mux":
             section.mux = True
         case "bundle-only":
@@ -242,16 +230,14 @@ def _kept(section: Section, name: str, value: str) -> Iterator[str]:
             if found[1] not in section.codecs:
                 section.codecs[found[1]] = found[2]
                 yield line
-        case "fmtp" if (found := _PAYLOAD.fullmatch(value)) and found[1] in section.codecs:
-            yield line
-        case "ssrc" if re.fullmatch(r"\d{1,10} [a-z]+:[ -~]{1,200}", value) and section.ssrcs < MAX_SSRCS:
+        case "ssrc" if re.fullmatch(r"(?a)\d{1,10} [a-z]+:[ -~]{1,200}", value) and section.ssrcs < MAX_SSRCS:
             section.ssrcs += 1
             yield line
         case "extmap" if (found := _EXTENSION.fullmatch(value)) and found[2] in _EXTENSIONS and 0 < int(found[1]) < 15:
             yield line
         case "msid" if re.fullmatch(r"[!-~]{1,100}( [!-~]{1,100})?", value):
             yield line
-        case "max-message-size" if re.fullmatch(r"\d{1,12}", value):
+        case "max-message-size" if re.fullmatch(r"(?a)\d{1,12}", value):
             yield line
 
 

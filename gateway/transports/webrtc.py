@@ -141,6 +141,11 @@ class WebRtcTransport:
     # -- beyond it
 
     @property
+    def connected(self) -> bool:
+        """Whether it ever was."""
+        return self._connected.is_set()
+
+    @property
     def freed(self) -> bool:
         """Whether the caller is gone and nothing of it is left here."""
         return self._life is not None and self._life.done()
@@ -148,17 +153,15 @@ class WebRtcTransport:
     async def trickle(self, fragment: str) -> None:
         """Candidates that the caller found after its offer. Raises BadRequest."""
         found = read_fragment(fragment, self._offer, self._wire.place.reach.admits)
-        self._candidates += len(found.candidates)
+        self._candidates += len(found)
         if self._candidates > MAX_CANDIDATES:
             raise BadRequest(f"the call has more than {MAX_CANDIDATES} candidates", "candidate")
         if self._ended.done():
             return
-        for mid, line in found.candidates:
+        for mid, line in found:
             candidate = candidate_from_sdp(line)
             candidate.sdpMid = mid
             await self._peer.addIceCandidate(candidate)
-        if found.complete:
-            await self._peer.addIceCandidate(None)
 
     async def accept(self) -> str:
         """The answer to the offer. For WebRtc only, once."""
