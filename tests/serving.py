@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import openai
 import uvicorn
 
@@ -65,9 +67,14 @@ async def serving(app: Any, **settings: Any) -> AsyncIterator[Served]:
         listening.close()
 
 
+def plain_http(**settings: Any) -> httpx.AsyncClient:
+    """For http:// alone: loading the certificates of the world takes longer than most tests."""
+    return httpx.AsyncClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), **settings)
+
+
 @asynccontextmanager
 async def client(server: Served, **settings: Any) -> AsyncIterator[openai.AsyncOpenAI]:
     """The official client. `settings`: as of openai.AsyncOpenAI."""
-    settings = {"api_key": "test", "max_retries": 0, "timeout": 30.0, **settings}
+    settings = {"api_key": "test", "max_retries": 0, "timeout": 30.0, "http_client": plain_http(), **settings}
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", **settings) as made:
         yield made

@@ -43,25 +43,29 @@ class Chunks:
         self._common = orjson.dumps(common)[:-1]
         self._usage_asked, self._usage = usage, Usage()
         self._role_told = False
-        self._forwards = False
+        self._first: bytes | None = None  # the first chunk forwarded
+        self._usage_told = False
         self._end = b',"usage":null}\n\n' if usage else b"}\n\n"
 
     def encode(self, event: ProviderEvent) -> bytes:
         """What is sent for it: whole server-sent events, or nothing."""
         match event:
             case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
-                self._forwards = True
+                self._first = self._first or event.raw
+                self._usage_told |= isinstance(event, Usage)
                 return b"" if self._unwanted(event) else frame(event.raw)
-            case _ if self._forwards:
+            case Usage():
+                self._usage = event
+            case Finished() if self._first is not None:
+                return b"" if self._usage_told or self._usage == Usage() else self._usage_chunk(_head_of(self._first))
+            case _ if self._first is not None:
                 return b""
             case TextDelta():
                 return self._delta({_FIELDS[event.kind]: event.text}, content="")
             case ToolCallDelta():
                 return self._delta({"tool_calls": [_call(event)]}, content=None)
-            case Usage():
-                self._usage = event
             case Finished():
-                return self._finished(event)
+                return self._delta({}, "", finish_reason(event)) + self._usage_chunk(self._common)
         return b""
 
     def _unwanted(self, event: ProviderEvent) -> bool:
@@ -81,12 +85,21 @@ class Chunks:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         return b"".join((b"data: ", self._common, b',"choices":[', orjson.dumps(choice), b"]", self._end))
 
-    def _finished(self, event: Finished) -> bytes:
-        last = self._delta({}, content="", reason=finish_reason(event))
+    def _usage_chunk(self, head: bytes) -> bytes:
+        """Also for upstreams that count in a field of their own (Groq), where the caller asked for the common one."""
         if not self._usage_asked:
-            return last
-        told = orjson.dumps(usage_fields(self._usage))
-        return b"".join((last, b"data: ", self._common, b',"choices":[],"usage":', told, b"}\n\n"))
+            return b""
+        return b"".join((b"data: ", head, b',"choices":[],"usage":', orjson.dumps(usage_fields(self._usage)), b"}\n\n"))
+
+
+def _head_of(chunk: bytes) -> bytes:
+    """What the chunks of a stream have in common, ready for more fields."""
+    try:
+        fields = orjson.loads(chunk)
+    except orjson.JSONDecodeError:
+        fields = None
+    known = fields if isinstance(fields, dict) else {}
+    return orjson.dumps({name: known.get(name) for name in ("id", "object", "created", "model")})[:-1]
 
 
 def _call(event: ToolCallDelta) -> dict[str, object]:

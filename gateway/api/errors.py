@@ -135,8 +135,9 @@ def _exhausted(error: AllTargetsFailed, attempts: Sequence[FailedAttempt]) -> Fa
         headers = (_retry_after(min(pauses, default=RATE_LIMIT_PAUSE)),)
         return Failure(429, str(error), _RATE, code="rate_limit_exceeded", headers=headers, attempts=tried)
     if errors and all(isinstance(each, ContextTooLong) for each in errors):
+        told = _told(error, errors[-1].detail)
         code = "context_length_exceeded"
-        return Failure(400, str(error), param="messages", code=code, headers=(_NO_RETRY,), attempts=tried)
+        return Failure(400, told, param="messages", code=code, headers=(_NO_RETRY,), attempts=tried)
     return Failure(503, str(error), _SERVER, code="all_targets_failed", headers=(_NO_RETRY,), attempts=tried)
 
 
@@ -145,9 +146,11 @@ def _single(error: ProviderError) -> Failure:
     match error:
         case Refused():
             status = error.status if error.status is not None and 400 <= error.status < 500 else 400
-            return Failure(status, str(error), code=error.code, headers=(_NO_RETRY,))
+            told = _told(error, error.detail)
+            return Failure(status, told, param=error.param, code=error.code, headers=(_NO_RETRY,))
         case ContextTooLong():
-            return Failure(400, str(error), param="messages", code="context_length_exceeded", headers=(_NO_RETRY,))
+            told, code = _told(error, error.detail), "context_length_exceeded"
+            return Failure(400, told, param=error.param or "messages", code=code, headers=(_NO_RETRY,))
         case RateLimited():
             pause = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
             return Failure(429, str(error), _RATE, code="rate_limit_exceeded", headers=(_retry_after(pause),))
@@ -155,6 +158,11 @@ def _single(error: ProviderError) -> Failure:
             # The key is ours, not the caller's: a 401 would send them looking for a fault in theirs.
             return Failure(502, str(error), _SERVER, code="upstream_refused_key", headers=(_NO_RETRY,))
     return Failure(502, str(error), _SERVER, code="upstream_failed")
+
+
+def _told(error: Exception, detail: str | None) -> str:
+    """With the upstream's own reason, which is for the caller alone: no log line is made of this."""
+    return f"{error}: {detail}" if detail else str(error)
 
 
 def _retry_after(seconds: float) -> tuple[bytes, bytes]:

@@ -55,6 +55,8 @@ async def read_form(exchange: Exchange, file_limit: int) -> Form:
         parser.finalize()
     except FormParserError:
         raise BadRequest("the body is no valid multipart form") from None
+    if not parts.ended:
+        raise BadRequest("the multipart form ends before its last boundary")
     return parts.form()
 
 
@@ -62,6 +64,7 @@ class _Parts:
     """What the parser's callbacks gather."""
 
     def __init__(self, file_limit: int) -> None:
+        self.ended = False
         self._file_limit = file_limit
         self._parts: list[_Part] = []
         self._name, self._value = bytearray(), bytearray()
@@ -75,6 +78,7 @@ class _Parts:
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._header,
             "on_headers_finished": self._headed,
+            "on_end": self._end,
         }
 
     def form(self) -> Form:
@@ -108,6 +112,9 @@ class _Parts:
         part = self._parts[-1]
         part.name = options.get(b"name", b"").decode(errors="replace")
         part.is_file = b"filename" in options
+
+    def _end(self) -> None:
+        self.ended = True
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._parts[-1]
