@@ -1,7 +1,7 @@
 """local_llm: a language model on this machine, by llama.cpp in a worker process.
 
-Models: `smollm2` (SmolLM2-135M-Instruct: speaks fluently and knows little), or whatever `model_path` names. Options of
-its row in routes.yaml, each with its default:
+Models: `smollm2` (SmolLM2-135M-Instruct: speaks fluently and knows little), or whatever `model_path` names. Its `options`
+in routes.yaml, each with its default:
 
     model_path: null    a GGUF file; it answers to every model name
     context: 4096       tokens of prompt and answer together
@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 from contextlib import aclosing
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -27,6 +27,7 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import ChatRequest
 from gateway.contract.weights import SMOLLM2, Weights
 from gateway.contract.worker import Worker
+from providers._options import read
 
 TEMPERATURE = 0.2  # what SmolLM2's authors generate with; so is TOP_P
 TOP_P = 0.9
@@ -35,15 +36,14 @@ REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_ca
 
 class Provider:
     def __init__(self, settings: Settings) -> None:
-        options = settings.options
-        self._name = settings.name
-        self._path = cast(str | None, options.get("model_path"))
-        self._max_tokens = int(cast(int, options.get("max_tokens", 256)))
-        self._tools = bool(options.get("tools", False))
+        """Raises ValueError for options it does not have."""
+        options = read(settings, model_path=None, context=4096, max_tokens=256, threads=1, tools=False)
+        self._name, self._max_tokens, self._tools = settings.name, options["max_tokens"], options["tools"]
+        self._path: str | None = options["model_path"] and os.path.expanduser(options["model_path"])
         engine = {
-            "path": os.path.expanduser(self._path) if self._path else str(SMOLLM2.path()),
-            "context": int(cast(int, options.get("context", 4096))),
-            "threads": int(cast(int, options.get("threads", 1))),
+            "path": self._path or str(SMOLLM2.path()),
+            "context": options["context"],
+            "threads": options["threads"],
         }
         self._worker = Worker(settings.name, "providers._llama:open_engine", engine)
 
@@ -83,7 +83,7 @@ class Provider:
             return "llama.cpp is not installed: pip install 'trunkline[local]'"
         if self._path is None and not SMOLLM2.present():
             return "weights are missing; run: trunkline models pull"
-        if self._path is not None and not os.path.isfile(os.path.expanduser(self._path)):
+        if self._path is not None and not os.path.isfile(self._path):
             return "model_path names no file"
         return None
 
@@ -106,6 +106,7 @@ class Provider:
             "temperature": TEMPERATURE if request.temperature is None else request.temperature,
             "top_p": TOP_P if request.top_p is None else request.top_p,
             "cache_prompt": True,
+            "dry_multiplier": 0.8,  # a small model falls into loops; this ends them, and touches nothing else
         }
         if request.stop:
             body["stop"] = list(request.stop)

@@ -1,6 +1,6 @@
 """local_stt: English speech to text on this machine, by Moonshine in a worker process. Model: `moonshine`.
 
-Options of its row in routes.yaml: `threads: 2`.
+Its `options` in routes.yaml: `threads: 2`.
 
 The model is not a streaming one, so what was said so far is transcribed again as it grows. When the voice pauses it is
 transcribed once more, before anybody commits: if only silence follows, the final transcript is there already.
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, cast
+from typing import Literal
 
 from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.errors import Unavailable
@@ -23,6 +23,7 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.weights import MOONSHINE_DECODER, MOONSHINE_ENCODER, MOONSHINE_TOKENIZER, Weights
 from gateway.contract.worker import Piece, Worker
+from providers._options import read
 from providers._turn import Turn
 
 WEIGHTS = (MOONSHINE_ENCODER, MOONSHINE_DECODER, MOONSHINE_TOKENIZER)
@@ -35,12 +36,13 @@ Rest = Literal["final", "open", "leave"]
 
 class Provider:
     def __init__(self, settings: Settings) -> None:
+        """Raises ValueError for options it does not have."""
         self._name = settings.name
         engine = {
             "encoder": str(MOONSHINE_ENCODER.path()),
             "decoder": str(MOONSHINE_DECODER.path()),
             "tokenizer": str(MOONSHINE_TOKENIZER.path()),
-            "threads": int(cast(int, settings.options.get("threads", 2))),
+            "threads": read(settings, threads=2)["threads"],
         }
         self._worker = Worker(settings.name, "providers._moonshine:open_engine", engine, limit=32)
 

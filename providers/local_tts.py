@@ -1,6 +1,6 @@
 """local_tts: text to speech on this machine, by Piper in a worker process. Model: `joe`, a voice of American English.
 
-Options of its row in routes.yaml: `threads: 1`. Piper is GPL-3.0-or-later and runs in that process only.
+Its `options` in routes.yaml: `threads: 1`. Piper is GPL-3.0-or-later and runs in that process only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from importlib.util import find_spec
-from typing import cast
 
 from gateway.contract.audio import Audio
 from gateway.contract.errors import Unavailable
@@ -19,6 +18,7 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest
 from gateway.contract.weights import PIPER_JOE, PIPER_JOE_CONFIG, Weights
 from gateway.contract.worker import Worker
+from providers._options import read
 
 WEIGHTS = (PIPER_JOE, PIPER_JOE_CONFIG)
 RATES = (8_000, 48_000)
@@ -26,11 +26,12 @@ RATES = (8_000, 48_000)
 
 class Provider:
     def __init__(self, settings: Settings) -> None:
+        """Raises ValueError for options it does not have."""
         self._name = settings.name
         engine = {
             "voice": str(PIPER_JOE.path()),
             "config": str(PIPER_JOE_CONFIG.path()),
-            "threads": int(cast(int, settings.options.get("threads", 1))),
+            "threads": read(settings, threads=1)["threads"],
         }
         self._worker = Worker(settings.name, "providers._piper:open_engine", engine, limit=32)
 
