@@ -114,6 +114,8 @@ def _serve(asked: argparse.Namespace) -> int:
         print("trunkline serve: --tls-cert and --tls-key go together", file=sys.stderr)
         return 2
     logging.basicConfig(level=asked.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("aioice", "aiortc", "httpx", "httpcore"):  # they log addresses and headers
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     config, loaded = _read(asked)
     for route in loaded.routes.values():
         for target, why in route.asleep.items():

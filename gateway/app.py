@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from gateway.api import chat, console, errors, health, models, speech, transcriptions
 from gateway.config import Config
+from gateway.contract.errors import GatewayError
 from gateway.contract.provider import Closable
 from gateway.loader import Loaded
 from gateway.routing.engine import Engine
@@ -44,6 +45,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
     engine = Engine(loaded.routes, loaded.providers, Recorder([metrics.sample]))
     warming = Warming(loaded)
     closing = AsyncExitStack()
+    calls = _Calls(config, loaded, engine, metrics, host) if loaded.calls else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -51,10 +53,10 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
             for provider in loaded.providers.values():
                 if isinstance(provider, Closable):
                     closing.push_async_callback(provider.aclose)
-            warm = asyncio.create_task(warming.run(), name="warming")
+            warm = asyncio.create_task(_warm(warming, calls), name="warming")
             closing.push_async_callback(_stopped, warm)
-            if loaded.calls:
-                await _calls(app, config, loaded, engine, metrics, warming, closing, host)
+            if calls is not None:
+                calls.close_with(closing)
             yield
 
     app = FastAPI(title="Trunkline", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -66,23 +68,48 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
         models.router(engine, lambda: loaded.calls),
         health.router(lambda: health.Readiness(True, warming.states), metrics),
         console.router(),
+        *([calls.router] if calls is not None else []),
     ):
         app.include_router(router)
     return app
 
 
-async def _calls(
-    app: FastAPI,
-    config: Config,
-    loaded: Loaded,
-    engine: Engine,
-    metrics: Metrics,
-    warming: Warming,
-    closing: AsyncExitStack,
-    host: str,
-) -> None:
-    """Calls cost 50 MB of imports: only where a route needs them."""
-    del app, config, loaded, engine, metrics, warming, closing, host
+class _Calls:
+    """What only calls need. Costs 50 MB of imports, so it is made only where a route of kind call is."""
+
+    def __init__(self, config: Config, loaded: Loaded, engine: Engine, metrics: Metrics, host: str) -> None:
+        from gateway.api import calls
+        from gateway.calls.registry import Registry
+        from gateway.calls.smart_turn import SmartTurn
+        from gateway.calls.vad import open_vad
+        from gateway.media.reach import Media
+        from gateway.transports.webrtc import WebRtc
+
+        row = config.media
+        self._turn_model = SmartTurn()
+        asleep = self._turn_model.asleep()
+        if asleep is not None:
+            log.warning("turns end by silence alone: smart-turn %s", asleep)
+        self._webrtc = WebRtc(Media(tuple(row.addresses), row.announce, row.ports), host)
+        self._registry = Registry(engine, open_vad(), None if asleep else self._turn_model)
+        metrics.count_calls(lambda: len(self._registry))
+        self.router = calls.router(self._registry, self._webrtc, engine.routes, lambda: loaded.calls, metrics)
+
+    async def warm(self) -> None:
+        with suppress(GatewayError):  # told again by the first turn that asks
+            await self._turn_model.warm()
+
+    def close_with(self, stack: AsyncExitStack) -> None:
+        """Calls end first, then their connections, then the worker."""
+        stack.push_async_callback(self._turn_model.aclose)
+        stack.push_async_callback(self._webrtc.aclose)
+        stack.push_async_callback(self._registry.aclose)
+
+
+async def _warm(warming: Warming, calls: _Calls | None) -> None:
+    if calls is not None:
+        await calls.warm()
+    await warming.run()
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:

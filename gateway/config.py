@@ -37,6 +37,16 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 
 
+def _port_range(value: object) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", value.strip()) if isinstance(value, str) else None
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
+        raise ValueError("not a range of ports; write first-last: 40000-40999")
+    return int(match[1]), int(match[2])
+
+
+Ports = Annotated[tuple[int, int], BeforeValidator(_port_range)]
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -113,7 +123,7 @@ class MediaRow(_Row):
 
     addresses: list[str] = Field(default_factory=list)
     announce: str | None = None
-    ports: str | None = None
+    ports: Ports | None = None
 
 
 @dataclass(frozen=True, slots=True)
