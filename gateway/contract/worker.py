@@ -16,10 +16,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -94,7 +94,9 @@ class Worker:
         if self._starting is None or self._starting.done():
             self._check_backoff()
             self._starting = asyncio.create_task(self._launch(), name=f"start {self.name}")
-        error = await asyncio.shield(self._starting)
+        starting = self._starting
+        await asyncio.wait({starting})
+        error = Unavailable(f"{self.name} is closed", self.name) if starting.cancelled() else starting.result()
         if error is not None:
             raise error
 
@@ -164,18 +166,13 @@ class Worker:
             await self._process.aclose()
             self._process = None
         try:
-            self._process = await _Process.launch(self._engine, self._options, self._start_within, self._died)
+            self._process = await _Process.launch(self._engine, self._options, self._start_within, self._failed)
         except _DidNotStart as error:
             self._failed()
             LOG.warning("%s: the worker did not start: %s", self.name, error)
             return Unavailable(f"{self.name}: {error}", self.name)
         LOG.info("%s: worker %d is ready", self.name, self._process.pid)
         return None
-
-    def _died(self, code: int | None) -> None:
-        if not self._closed:
-            self._failed()
-            LOG.warning("%s: the worker died with exit code %s", self.name, code)
 
     def _failed(self) -> None:
         # The first new start is at once: a caller is waiting. Then 0.5, 1, 2, ... 30 s.
@@ -188,10 +185,6 @@ class Worker:
         return known.get(header["error"], Unavailable)(f"{self.name}: {header['message']}", self.name)
 
 
-class _Died(Protocol):
-    def __call__(self, code: int | None) -> None: ...
-
-
 class _DidNotStart(Exception):
     pass
 
@@ -202,18 +195,18 @@ _Reply = tuple[dict[str, Any], bytes]
 class _Process:
     """One life of a worker: from a successful start to its end."""
 
-    def __init__(self, child: asyncio.subprocess.Process, died: _Died) -> None:
+    def __init__(self, child: asyncio.subprocess.Process, died: Callable[[], None]) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         self._child, self._in, self._out = child, child.stdin, child.stdout
-        self._told_died = died
+        self._died = died
         self.pid = child.pid
         self.alive = True
         self.jobs: dict[int, asyncio.Queue[_Reply | None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     @staticmethod
-    async def launch(engine: str, options: Fields, within: float, died: _Died) -> _Process:
+    async def launch(engine: str, options: Fields, within: float, died: Callable[[], None]) -> _Process:
         """Raises _DidNotStart, with nothing left behind."""
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "gateway.contract.worker_process", engine),
@@ -233,7 +226,7 @@ class _Process:
             process._reading = asyncio.create_task(process._read(), name=f"read worker {child.pid}")
         except TimeoutError:
             await process.aclose()
-            raise _DidNotStart(f"it was not ready within {within:g} s") from None
+            raise _DidNotStart(f"it was not ready in time: {within:g} s") from None
         except (EOFError, ConnectionError, ValueError):
             await process.aclose()
             raise _DidNotStart(f"it ended before it was ready (exit code {child.returncode})") from None
@@ -281,12 +274,14 @@ class _Process:
         except (EOFError, ConnectionError, ValueError, KeyError):
             pass
         unexpected, self.alive = self.alive, False
+        if unexpected:
+            self._died()
         for replies in self.jobs.values():
             replies.put_nowait(None)
         self.jobs.clear()
         if unexpected:
             await self._gone()
-            self._told_died(self._child.returncode)
+            LOG.warning("worker %d died with exit code %s", self.pid, self._child.returncode)
 
     async def _gone(self) -> None:
         """Returns when the process is no more, killing it if need be."""
