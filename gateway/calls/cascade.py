@@ -205,14 +205,14 @@ class Cascade:
         self._judging = self._group.create_task(self._ask_model(pause))
 
     async def _ask_model(self, pause: int) -> None:
-        model, detection = self._line.turn_model, self._line.session.turn_detection
-        if model is None or not isinstance(detection, SemanticVad):
+        if not isinstance(self._line.session.turn_detection, SemanticVad):
             return
-        try:
-            finished = await model.complete(b"".join(piece.pcm for piece in self._speech))
-        except GatewayError as error:
-            log.warning("the turn model failed: %s", type(error).__name__)
-            return
+        finished: float | None = None
+        if self._line.turn_model is not None:
+            try:
+                finished = await self._line.turn_model.complete(b"".join(piece.pcm for piece in self._speech))
+            except GatewayError as error:
+                log.warning("the turn model failed: %s", type(error).__name__)
         self._act(self._detector.judged(pause, finished))
 
     def _stop_judging(self) -> None:
@@ -300,8 +300,8 @@ class Cascade:
 
     def _answer(self, turn: CallerTurn) -> None:
         """The caller's turn is known; answer it, unless they go on speaking."""
-        if not turn.answer and self._spare is turn.timeline:
-            return
+        if not turn.answer:
+            return  # the client asks for it, or does not
         if not self._line.history.unanswered or self._turn is not None or self._transcriber.waiting:
             self._finish(turn.timeline)
         elif self.responding:

@@ -131,11 +131,6 @@ class Ledger:
         whole = self._now == len(self._spoken) and sample >= self.samples
         return Heard(text.strip(), min(sample, self.samples) / self._rate, estimated and not whole, whole)
 
-    @property
-    def voiced_text(self) -> str:
-        """The text of the clauses whose sound has all come."""
-        return "".join(spoken.text for spoken in self._spoken if spoken.end is not None and not spoken.cut_off)
-
     def _loudness(self, samples: Samples) -> list[float]:
         size = int(self._rate * WINDOW)
         samples = np.concatenate((self._window, samples)) if len(self._window) else samples
@@ -155,7 +150,7 @@ def _words(text: str, said: Sequence[str]) -> str:
         found = lower.find(core, at) if core else -1
         if 0 <= found <= at + 40:
             at = found + len(core)
-    if at == 0 and said:
+    if at == 0:
         return _share(text, len(said) / max(1, len(text.split())))
     while at < len(text) and not text[at].isspace():
         at += 1

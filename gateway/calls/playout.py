@@ -127,7 +127,7 @@ class Track:
     def _heard_by(self, moment: float) -> int:
         for at, first, count in reversed(self._log):
             if at <= moment:
-                return first + min(count, int((moment - at) * PLAYOUT_RATE))
+                return first + min(count, round((moment - at) * PLAYOUT_RATE))
         return 0
 
 

@@ -191,6 +191,7 @@ class Reply:
                 return
             except GatewayError as error:
                 moves += 1
+                track.retract()
                 if track.stale or not track.ledger.samples or moves > MOVES:
                     self._fail("tts", error)
                     if self._thinking is not None:
@@ -201,7 +202,6 @@ class Reply:
     def _move(self, track: Track, error: GatewayError) -> None:
         """Say what is unsaid with another stream, from the beginning of the clause that was cut off."""
         log.info("tts of route %s failed in mid-answer (%s); moving", self._line.route.tts, type(error).__name__)
-        track.retract()
         old, self._speak_next = self._speak_next, Channel[Input]()
         for clause in self._unsaid:
             self._put(self._speak_next, clause)
@@ -276,7 +276,7 @@ class Reply:
         if self.item_id is None:
             return
         if self._failure is not None and self.track is not None:
-            self._keep_heard(self.track.ledger.voiced_text)
+            self._keep_heard(self.track.ledger.heard(self.track.ledger.samples).text)
         else:
             self._line.history.said(self.item_id, response.text.strip())
 

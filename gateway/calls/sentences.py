@@ -93,9 +93,9 @@ def _abbreviated(text: str, after: str) -> bool:
 
 
 def _word_end(text: str, most: int) -> int | None:
-    """The last white space before `most` that is not between two digits (`1 000 000`)."""
-    for at in range(most, 0, -1):
-        if text[at].isspace() and not (text[at - 1].isdigit() and text[at + 1 : at + 2].isdigit()):
+    """The last white space before `most` that is not between two digits (`1 000 000`); what follows it has come."""
+    for at in range(min(most, len(text) - 2), 0, -1):
+        if text[at].isspace() and not (text[at - 1].isdigit() and text[at + 1].isdigit()):
             return at
     return None
 

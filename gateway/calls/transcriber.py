@@ -39,6 +39,8 @@ class CallerTurn:
     answer: bool = True
     """Whether it will be answered without being asked to."""
     committed: bool = False
+    tries: int = 0
+    """Streams that failed to give its text."""
     finals: list[str] = field(default_factory=list)
     partial: str = ""
 
@@ -116,9 +118,7 @@ class Transcriber:
         while True:
             error = await self._stream()
             failures = 1 if self._progress else failures + 1
-            if self.waiting and failures >= TRIES:
-                self._lose(error)
-                failures = 0
+            self._blame(error)
             await self._rest(min(MOST_BACKOFF, BACKOFF * 2.0 ** min(failures, 10)))
 
     async def _stream(self) -> GatewayError:
@@ -151,7 +151,7 @@ class Transcriber:
                 pass
 
     def _heard(self, event: Transcript) -> None:
-        self._progress = True
+        self._progress |= event.final
         if not self._turns:
             return  # late words of a turn that was dropped
         turn = self._turns[0]
@@ -177,8 +177,14 @@ class Transcriber:
             self._quiet.set()
         return turn
 
-    def _lose(self, error: GatewayError) -> None:
-        while self.waiting:
+    def _blame(self, error: GatewayError) -> None:
+        """A stream failed: the turn that waited for it has one try less. What it had heard of it is void."""
+        if not self._turns:
+            return
+        turn = self._turns[0]
+        turn.finals, turn.partial = [], ""
+        turn.tries += turn.committed
+        if turn.tries >= TRIES:
             self._hearing.lost(self._settle(), error)
 
     def _put(self, item: Input) -> None:

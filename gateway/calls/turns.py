@@ -34,6 +34,8 @@ class TurnRules:
     """The model's answer from which a turn is finished."""
     patience: float = 1.2
     """Silence that ends any turn."""
+    unjudged: float = 0.6
+    """Silence that ends a turn that no model can judge."""
     longest: float = 60.0
     """A turn is cut here, whatever is said."""
 
@@ -82,7 +84,7 @@ class TurnDetector:
         self._was_speech = False
         self._pause = 0
         self._paused = False
-        self._finished: bool | None = None
+        self._enough = 0.0  # silence that ends this pause, and the turn
 
     @property
     def in_speech(self) -> bool:
@@ -103,11 +105,15 @@ class TurnDetector:
             return self._speech()
         return self._silence()
 
-    def judged(self, pause: int, finished: float) -> Sign | None:
-        """The turn model's answer about a pause, 0 to 1."""
+    def judged(self, pause: int, finished: float | None) -> Sign | None:
+        """The turn model's answer about a pause, 0 to 1; None if it has none."""
         if not self._paused or pause != self._pause:
             return None
-        self._finished = finished >= self.rules.finished
+        rules = self.rules
+        if finished is None:
+            self._enough = min(rules.unjudged, rules.patience)
+        elif finished >= rules.finished:
+            self._enough = min(rules.hangover, rules.patience)
         return self._silence()
 
     def end(self) -> None:
@@ -146,11 +152,11 @@ class TurnDetector:
     def _silence(self) -> Sign | None:
         silent = self.heard - self._last_speech + 1e-6
         if not self._paused and silent >= self.rules.ask_after:
-            self._paused, self._finished = True, None
+            self._paused, self._enough = True, self.rules.patience
             self._pause += 1
-            if silent < self.rules.patience:
+            if silent < self._enough:
                 return Paused(self._last_speech, self._pause)
-        if self._paused and silent >= (self.rules.hangover if self._finished else self.rules.patience):
+        if self._paused and silent >= self._enough:
             self.end()
             return Ended(self._last_speech)
         return None

@@ -24,7 +24,7 @@ from gateway.calls.registry import Registry
 from gateway.calls.transport import FRAME, MIC_RATE, PLAYOUT_RATE, ClientMessage, Label, Speaker
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
-from gateway.contract.errors import ProviderError
+from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import (
     AudioDelta,
     Events,
@@ -137,6 +137,7 @@ class Voice:
         self.made = 0.0
         """Seconds of sound given."""
         self.voices: list[str | None] = []
+        self.error: ProviderError | None = None
 
     async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
         self.open += 1
@@ -149,6 +150,8 @@ class Voice:
                     case str():
                         text += item
                     case Commit():
+                        if self.error is not None:
+                            raise self.error
                         self.clauses += 1
                         if text.strip():
                             await asyncio.sleep(self.delay)
@@ -168,8 +171,6 @@ class Voice:
         for word in text.split():
             end = text.index(word, done) + len(word)
             if clause in self.fails_at and end > len(text) / 2:
-                from gateway.contract.errors import Unavailable
-
                 raise Unavailable("the voice died", "voice")
             pcm = tone((end - done) * SECONDS_A_CHARACTER, self.rate, 3000)
             span = Word(word, at + done * SECONDS_A_CHARACTER, at + end * SECONDS_A_CHARACTER)
@@ -279,7 +280,8 @@ class Scene:
                     targets.append(Target(f"spare{number}", "two"))
             routes[name] = Route(name, kind, tuple(targets), Policy())  # type: ignore[arg-type]
         self.stage = Stage()
-        self.registry = Registry(Engine(routes, providers, self), lambda: self._vad, self._turn_model, self._rules)
+        self.engine = Engine(routes, providers, self)
+        self.registry = Registry(self.engine, lambda: self._vad, self._turn_model, self._rules)
         self.call = self.registry.start(self.route, self._session, self.stage)
         self.began = asyncio.get_running_loop().time()
         await asyncio.sleep(0)
