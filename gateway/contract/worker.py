@@ -208,14 +208,13 @@ class _Process:
     @staticmethod
     async def launch(engine: str, options: Fields, within: float, died: Callable[[], None]) -> _Process:
         """Raises _DidNotStart, with nothing left behind."""
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "gateway.contract.worker_process", engine),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=None if LOG.isEnabledFor(logging.DEBUG) else asyncio.subprocess.DEVNULL,
-            env=_environment(),
-            start_new_session=True,  # ctrl-C on the gateway is not for its workers
-        )
+        creating = asyncio.create_task(_spawn(engine), name="spawn worker")
+        try:
+            child = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            # Half a process cannot be waited for: uvloop would leave a zombie.
+            await _Process(await creating, died).aclose()
+            raise
         process = _Process(child, died)
         try:
             process.send(options)
@@ -302,6 +301,17 @@ class _Process:
     async def _receive(self) -> _Reply:
         head, payload = lengths(await self._out.readexactly(LENGTHS.size))
         return orjson.loads(await self._out.readexactly(head)), await self._out.readexactly(payload)
+
+
+async def _spawn(engine: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "gateway.contract.worker_process", engine),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=None if LOG.isEnabledFor(logging.DEBUG) else asyncio.subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,  # ctrl-C on the gateway is not for its workers
+    )
 
 
 def _environment() -> dict[str, str]:
