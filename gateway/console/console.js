@@ -124,8 +124,7 @@ function fill(select, list, none) {
 function tell(notice, route, warming, verb) {
   const standing = notice.dataset.standing ?? "";
   if (notice.textContent && notice.textContent !== standing) return;
-  // A call needs every stage; a chat only its own targets.
-  const waiting = warming.filter((target) => !route || route.kind === "call" || route.targets.includes(target));
+  const waiting = warming.filter((target) => !route || route.targets.includes(target));
   let text = "";
   if (route?.asleep) text = `Route ${route.id} is asleep: ${route.asleep}`;
   else if (waiting.length)

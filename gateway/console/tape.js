@@ -1,6 +1,6 @@
 // The levels of a call as a tape: the caller above the line, the agent below, the last seconds scrolling by.
 
-const STEP = 1 / 30; // seconds of a column
+const STEP = 1 / 16; // seconds of a column
 const COLUMN = 3; // its width in CSS pixels, gap included
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 

@@ -19,10 +19,20 @@ from gateway.api import console
 
 ROUTES: list[dict[str, Any]] = [
     {"id": "chat", "trunkline": {"kind": "llm", "targets": ["local_llm/smollm2"], "asleep": None}},
-    {"id": "cloud", "trunkline": {"kind": "llm", "targets": ["openai/gpt"], "asleep": "$OPENAI_API_KEY is not set"}},
+    {"id": "cloud", "trunkline": {"kind": "llm", "targets": [], "asleep": "openai/gpt: OPENAI_API_KEY is not set"}},
     {"id": "listen", "trunkline": {"kind": "stt", "targets": ["local_stt/moonshine"], "asleep": None}},
-    {"id": "agent", "trunkline": {"kind": "call", "targets": ["listen", "chat", "say"], "asleep": None}},
-    {"id": "desk", "trunkline": {"kind": "call", "targets": ["listen", "cloud"], "asleep": "route 'cloud' is asleep"}},
+    {
+        "id": "agent",
+        "trunkline": {
+            "kind": "call",
+            "targets": ["local_stt/moonshine", "local_llm/smollm2", "local_tts/joe"],
+            "asleep": None,
+        },
+    },
+    {
+        "id": "desk",
+        "trunkline": {"kind": "call", "targets": [], "asleep": "cloud: openai/gpt: OPENAI_API_KEY is not set"},
+    },
 ]
 WARM = {"local_stt/moonshine": "warm", "local_llm/smollm2": "warm", "local_tts/joe": "warm"}
 

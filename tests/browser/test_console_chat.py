@@ -91,10 +91,10 @@ def test_a_model_that_failed_to_warm_is_named(page: Page, stub: Stub) -> None:
 
 def test_a_route_asleep_says_why_and_cannot_be_used(page: Page) -> None:
     page.select_option("#chat-route", "cloud")
-    expect(page.locator("#chat-notice")).to_have_text("Route cloud is asleep: $OPENAI_API_KEY is not set")
+    expect(page.locator("#chat-notice")).to_have_text("Route cloud is asleep: openai/gpt: OPENAI_API_KEY is not set")
     expect(page.locator("#chat-send")).to_be_disabled()
     page.select_option("#call-route", "desk")
-    expect(page.locator("#call-notice")).to_contain_text("route 'cloud' is asleep")
+    expect(page.locator("#call-notice")).to_contain_text("Route desk is asleep: cloud:")
     expect(page.locator("#call-start")).to_be_disabled()
     page.select_option("#call-route", "agent")
     expect(page.locator("#call-notice")).to_be_hidden()
