@@ -44,6 +44,14 @@ def _port_range(value: object) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _tokens(value: object) -> int:
+    match = re.fullmatch(r"(\d{1,9})(k?)", str(value).strip()) if isinstance(value, str | int) else None
+    if match is None or isinstance(value, bool):
+        raise ValueError("not a number of tokens; write 128000 or 128k")
+    return int(match[1]) * (1000 if match[2] else 1)
+
+
+Tokens = Annotated[int, BeforeValidator(_tokens)]
 Ports = Annotated[tuple[int, int], BeforeValidator(_port_range)]
 
 
@@ -70,7 +78,7 @@ class HedgeRow(_Row):
 class EjectRow(_Row):
     consecutive: Annotated[int, Field(ge=1, le=1000)] = 3
     base: Seconds = 5.0
-    max: Seconds = 60.0
+    max: Seconds = 20.0
 
 
 class PolicyRow(_Row):
@@ -82,12 +90,31 @@ class PolicyRow(_Row):
     hedge: HedgeRow = HedgeRow()
     eject: EjectRow = EjectRow()
     retries: Annotated[int, Field(ge=0, le=10)] = 1
+    retry_budget: Share = 0.1
     mid_stream: Literal["error", "restart", "continue"] = "continue"
+    max_price: Annotated[float, Field(ge=0, strict=False)] | None = None
+
+
+class TargetRow(_Row):
+    """`target`: provider/model; the rest: docs/routes.md."""
+
+    target: str
+    weight: Annotated[float, Field(ge=0, le=1_000_000, strict=False)] = 1.0
+    price: Annotated[float, Field(ge=0, strict=False)] | None = None
+    context: Tokens | None = None
+    region: str | None = None
+    languages: list[str] = Field(default_factory=list)
+    canary: Share | None = None
+    shadow: Share | None = None
+
+
+def _target(value: object) -> object:
+    return {"target": value} if isinstance(value, str) else value
 
 
 class RouteRow(_Row):
     kind: Kind
-    targets: Annotated[list[str], Field(min_length=1, max_length=200)]
+    targets: Annotated[list[Annotated[TargetRow, BeforeValidator(_target)]], Field(min_length=1, max_length=200)]
     policy: str | None = None
 
 
@@ -253,12 +280,13 @@ def _cross_checks(config: Config) -> Iterator[Problem]:
         if row.policy is not None and row.policy not in config.policies:
             known = ", ".join(config.policies) or "(none)"
             yield config.problem(("routes", name, "policy"), f"no policy is named {row.policy!r}; known: {known}")
-        for index, target in enumerate(row.targets):
+        names = [each.target for each in row.targets]
+        for index, target in enumerate(names):
             provider, slash, model = target.partition("/")
             path: Path = ("routes", name, "targets", index)
             if not slash or not provider or not model:
                 yield config.problem(path, f"{target!r} is no target; write provider/model")
-            elif target in row.targets[:index]:
+            elif target in names[:index]:
                 yield config.problem(path, f"{target!r} stands here twice")
     for name, call in config.calls.items():
         yield from _check_call(config, name, call)

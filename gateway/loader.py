@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.config import BadConfig, Config, PolicyRow, Problem, ProviderRow, RouteRow
+from gateway.config import BadConfig, Config, PolicyRow, Problem, ProviderRow, RouteRow, TargetRow
 from gateway.contract.provider import (
     LanguageModel,
     NeedsWeights,
@@ -22,7 +22,7 @@ from gateway.contract.provider import (
 )
 from gateway.contract.requests import Kind
 from gateway.contract.weights import Weights
-from gateway.routing.route import CallRoute, Policy, Route, Target
+from gateway.routing.route import CallRoute, Eject, Policy, Route, Target
 
 SERVES: Mapping[Kind, type] = MappingProxyType(
     {"llm": LanguageModel, "stt": SpeechToText, "tts": TextToSpeech, "s2s": SpeechToSpeech}
@@ -64,9 +64,9 @@ def load(config: Config, env: Mapping[str, str]) -> Loaded:
     for name, row in config.routes.items():
         awake: list[Target] = []
         asleep: dict[str, str] = {}
-        for index, text in enumerate(row.targets):
-            provider, _, model = text.partition("/")
-            target = Target(provider, model)
+        for index, each in enumerate(row.targets):
+            target = _target(each)
+            provider = target.provider
             if provider not in built:
                 found = _build(config, provider, env)
                 if isinstance(found, str):
@@ -79,7 +79,7 @@ def load(config: Config, env: Mapping[str, str]) -> Loaded:
             elif why is None:
                 awake.append(target)
             else:
-                asleep[text] = why
+                asleep[each.target] = why
         routes[name] = Route(name, row.kind, tuple(awake), _policy(config.policy(row)), asleep)
     if problems:
         raise BadConfig(problems)
@@ -131,8 +131,35 @@ def _resolve(value: str | None, env: Mapping[str, str]) -> tuple[str | None, str
     return (found, None) if found else (None, f"{value[1:]} is not set")
 
 
+def _target(row: TargetRow) -> Target:
+    provider, _, model = row.target.partition("/")
+    return Target(
+        provider,
+        model,
+        row.weight,
+        row.price,
+        row.context,
+        row.region,
+        tuple(row.languages),
+        row.canary,
+        row.shadow,
+    )
+
+
 def _policy(row: PolicyRow) -> Policy:
-    return Policy(row.order, row.ttft_deadline, row.answer, row.idle, row.total)
+    return Policy(
+        row.order,
+        row.ttft_deadline,
+        row.answer,
+        row.idle,
+        row.total,
+        row.hedge.budget,
+        Eject(row.eject.consecutive, row.eject.base, row.eject.max),
+        row.retries,
+        row.retry_budget,
+        row.mid_stream,
+        row.max_price,
+    )
 
 
 def _calls(config: Config) -> dict[str, CallRoute]:

@@ -30,7 +30,11 @@ def test_the_design_s_own_sketch_is_read_as_meant() -> None:
     config = parse(SKETCH)
     quick = config.policies["quick"]
     assert (quick.ttft_deadline, quick.idle, quick.hedge.budget, quick.eject.max) == (1.5, 10.0, 0.05, 60.0)
-    assert config.routes["chat"].targets == ["groq/llama-3.3-70b", "openai/gpt-4o-mini", "local_llm/smollm2"]
+    assert [row.target for row in config.routes["chat"].targets] == [
+        "groq/llama-3.3-70b",
+        "openai/gpt-4o-mini",
+        "local_llm/smollm2",
+    ]
     agent = config.calls["agent"]
     assert agent.cascaded is not None
     assert (agent.cascaded.stt, agent.switch.back_after) == ("listen", 30.0)
@@ -78,6 +82,15 @@ routes:
             GOOD + "  c:\n    kind: call\n    cascaded: {stt: chat, llm: chat, tts: chat}\n",
             "routes.c.cascaded.stt: route 'chat' is of kind llm, not stt",
         ),
+        (
+            GOOD.replace("[up/ok]", "[{target: up/ok, contxt: 8k}]"),
+            "routes.yaml:4: routes.chat.targets[0].contxt: unknown key",
+        ),
+        (
+            GOOD.replace("[up/ok]", "[{target: up/ok, context: big}]"),
+            "routes.chat.targets[0].context: not a number of tokens",
+        ),
+        ("media: {ports: 5-1}\n" + GOOD, "routes.yaml:1: media.ports: not a range of ports"),
         (GOOD.replace("chat:", '"ch at":'), "a name has letters, digits"),
         ("x: !!python/object/apply:os.system [ls]\n", "routes.yaml:1: the tag tag:yaml.org,2002:python"),
         (

@@ -9,18 +9,39 @@ from typing import Literal
 from gateway.contract.requests import Kind
 
 Order = Literal["ttft", "priority", "weighted", "cost"]
+MidStream = Literal["error", "restart", "continue"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One model at one provider. `options`: handed to the provider with each request (a voice, a language, ...)."""
+    """One model at one provider, and what its route's file says of it.
+
+    `weight`: its share where the order is weighted; `price`: in whatever unit the route's targets share; `context`: tokens;
+    `canary`: the share of requests that try it first, whatever the order; `shadow`: the share that is copied to it, whose
+    answers nobody sees.
+    """
 
     provider: str
     model: str
-    options: Mapping[str, object] = field(default_factory=dict, compare=False)
+    weight: float = 1.0
+    price: float | None = None
+    context: int | None = None
+    region: str | None = None
+    languages: tuple[str, ...] = ()
+    canary: float | None = None
+    shadow: float | None = None
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Eject:
+    """`consecutive` failures put a target out for `base` seconds, twice as long each time, at most `longest`."""
+
+    consecutive: int = 3
+    base: float = 5.0
+    longest: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +49,8 @@ class Policy:
     """How a route is served; seconds throughout. See docs/routes.md.
 
     `ttft_deadline`: until the first useful event; `answer`: the same where nothing is streamed, until the whole answer;
-    `idle`: between events after the first, while something is owed; `total`: of a whole llm answer.
+    `idle`: between events after the first, while something is owed; `total`: of a whole llm answer; `hedge`, `retry_budget`:
+    shares of the live requests; `retries`: on the same target; `max_price`: targets above it are left out.
     """
 
     order: Order = "ttft"
@@ -36,6 +58,12 @@ class Policy:
     answer: float = 60.0
     idle: float = 20.0
     total: float = 600.0
+    hedge: float = 0.05
+    eject: Eject = field(default_factory=Eject)
+    retries: int = 1
+    retry_budget: float = 0.1
+    mid_stream: MidStream = "continue"
+    max_price: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
