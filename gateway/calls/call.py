@@ -81,6 +81,7 @@ class Call:
 
     def tell(self, event: CallEvent) -> None:
         """To the client, on the channels that have a word for it."""
+        self._active = asyncio.get_running_loop().time()
         for message in self._codec.encode(event):
             self._transport.send("oai-events", message)
         if (told := gateway_codec.encode(event)) is not None:
@@ -90,7 +91,7 @@ class Call:
         """Until it is over; everything it opened is closed then. Raises what a leg did not expect."""
         self.tell(SessionStarted(self.line.session))
         self.tell(CallStarted(self.id, self.line.route.name, self.leg.mode))
-        self._transport.play(self.line.playout.pull)
+        self._transport.play(self._speak)
         reason = "error"
         try:
             reason = await self._serve()
@@ -99,6 +100,15 @@ class Call:
             self.line.playout.flush()
             await self._transport.aclose()
             log.info("call %s ended: %s", self.id, reason)
+
+    def _speak(self, count: int) -> bytes | None:
+        """The transport's ticker asks; a fault of this call must not reach it."""
+        try:
+            return self.line.playout.pull(count)
+        except Exception as error:  # noqa: BLE001
+            if not self._ended.done():
+                self._ended.set_exception(error)
+            return None
 
     async def _serve(self) -> str:
         async with asyncio.TaskGroup() as group:
@@ -128,7 +138,7 @@ class Call:
                 self._active = now
             if now >= self._active + rules.idle:
                 return self.end("idle")
-            await asyncio.sleep(min(longest - now, rules.idle / 10))
+            await asyncio.sleep(min(longest - now, rules.idle / 20))
         self.tell(Problem("invalid_request_error", "session_expired", "the session reached its longest duration"))
         self.end("expired")
 

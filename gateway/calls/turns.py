@@ -28,7 +28,7 @@ class TurnRules:
     """Audio kept from before the first frame of speech."""
     ask_after: float = 0.12
     """Silence after which the turn model is asked."""
-    hangover: float = 0.2
+    hangover: float = 0.19
     """Silence that ends a turn the model calls finished."""
     finished: float = 0.5
     """The model's answer from which a turn is finished."""

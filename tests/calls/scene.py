@@ -315,8 +315,12 @@ class Scene:
         for _ in range(round(seconds / FRAME)):
             if not self.stage.mic.closed:
                 self.stage.mic.put(Audio(tone(FRAME, MIC_RATE, amplitude), MIC_RATE))
-            self.out.append((self.now, self.stage.speaker(round(FRAME * PLAYOUT_RATE))))
-            await asyncio.sleep(FRAME)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """A packet goes out, and a frame's time passes."""
+        self.out.append((self.now, self.stage.speaker(round(FRAME * PLAYOUT_RATE))))
+        await asyncio.sleep(FRAME)
 
     def say(self, **event: Any) -> None:
         """On `oai-events`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.contract.errors import Unavailable
@@ -261,8 +259,7 @@ async def test_a_muted_microphone_ends_the_turn_like_silence() -> None:
     async with Scene(["hello"], ["Hi."]) as scene:
         await scene.speak(0.8)
         for _ in range(100):  # no packet at all
-            scene.out.append((scene.now, scene.stage.speaker(480)))
-            await asyncio.sleep(0.02)
+            await scene.tick()
         assert "response.done" in scene.types
 
 

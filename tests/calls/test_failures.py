@@ -184,6 +184,21 @@ async def test_a_crash_ends_only_its_call_and_logs_no_words(caplog: pytest.LogCa
 
 
 @virtual
+async def test_a_fault_while_speaking_ends_the_call_and_spares_the_ticker() -> None:
+    async with Scene(["tell me"], [THREE]) as scene:
+
+        def breaks() -> None:
+            raise RuntimeError("bug")
+
+        await scene.speak(0.6)
+        await scene.until("response.created")
+        (track,) = scene.call.line.playout._tracks
+        track.listener.sounding = breaks  # type: ignore[method-assign]
+        await scene.quiet(1.0)
+        assert scene.told("ended") == [{"type": "ended", "reason": "error"}]
+
+
+@virtual
 async def test_no_more_calls_than_allowed() -> None:
     async with Scene([], []) as scene:
         registry = Registry(scene.engine, lambda: loudness_vad, most=1)

@@ -50,7 +50,7 @@ def test_over_an_answer_doubtful_frames_in_between_do_not_start_it_again() -> No
 
 
 def test_a_pause_asks_once_and_the_verdict_decides() -> None:
-    for finished, silence in [(0.9, 0.2), (0.1, 1.2), (None, 0.6)]:
+    for finished, silence in [(0.9, 0.19), (0.1, 1.2), (None, 0.6)]:
         detector = TurnDetector()
         hear(detector, 0.9, 0.64)
         ((_, paused),) = hear(detector, 0.1, 0.128)
