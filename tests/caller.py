@@ -12,7 +12,8 @@ Everything has times of one clock, the loop's (`time.monotonic`, the same in eve
   A frame goes out 20 ms after its first sample, as from a real microphone.
 * `Heard`: what came by RTP, tapped before any jitter buffer and placed by RTP timestamp, 24 kHz mono. `samples()` is
   the whole recording; `time_of(i)` and `index_at(t)` convert; `between(t, u)` cuts; `voice_after(t)`: when the first
-  voiced 10 ms at or after t began; `silence_after(t, lasting=0.2)`: when the first pause of that length began.
+  voiced 10 ms at or after t began, `voice_before(t)`: when the last one before t ended; `silence_after(t, lasting=0.2)`:
+  when the first pause of that length began. `until(found)`: waits until one of these finds something.
 * `caller.events`: every event of both data channels, `Event(at, label, body)`, in order.
 
 `hang_up()` sends DELETE; `leave()` closes the peer connection properly; `vanish()` drops the sockets without a word.
@@ -164,6 +165,14 @@ class Heard:
         if not len(found):
             raise LookupError
         return self.time_of(start) + float(found[0]) * _WINDOW
+
+    def voice_before(self, time: float) -> float:
+        """When the last voiced 10 ms that began before t ended. LookupError if there is none."""
+        end = self.index_at(time)
+        found = voiced(self.samples()[:end], RATE)
+        if not len(found):
+            raise LookupError
+        return self.time_of(0) + float(found[-1] + 1) * _WINDOW
 
     def silence_after(self, time: float, lasting: float = 0.2) -> float:
         """LookupError if there is none yet."""
