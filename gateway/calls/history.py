@@ -37,10 +37,11 @@ class Said:
 
 
 class History:
-    """`budget`: tokens, by estimate, that a request may hold; the oldest turns stay out beyond it. `most`: items kept at all."""
+    """`budget`: tokens, by estimate, that a request may hold; the oldest turns stay out beyond it. `most`, `most_text`: items,
+    and characters of text, kept at all."""
 
-    def __init__(self, budget: int = 1500, most: int = 1000) -> None:
-        self._budget, self._most = budget, most
+    def __init__(self, budget: int = 1500, most: int = 1000, most_text: int = 500_000) -> None:
+        self._budget, self._most, self._most_text = budget, most, most_text
         self._items: list[Item] = []
         self._left_out = 0  # said() entries that requests no longer hold
 
@@ -56,7 +57,7 @@ class History:
         if after is not None:
             at = 0 if after == "root" else self._index(after) + 1
         self._items.insert(at, item)
-        if len(self._items) > self._most:
+        while len(self._items) > self._most or (self._text() > self._most_text and len(self._items) > 1):
             del self._items[0]
             at -= 1
         return self._items[at - 1].id if at > 0 else None
@@ -120,6 +121,9 @@ class History:
             else:
                 merged.append(Said(item.role, text, item.interrupted))
         return merged
+
+    def _text(self) -> int:
+        return sum(len(item.text or "") for item in self._items)
 
     def _index(self, item_id: str) -> int:
         """ValueError if there is none."""

@@ -13,13 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
-from gateway.calls.ledger import Heard, Ledger
+from gateway.calls.ledger import Heard, Ledger, Samples
 from gateway.calls.transport import PLAYOUT_RATE
 from gateway.contract.audio import SAMPLE_BYTES
 from gateway.contract.events import Word
 
 AUDIBLE = 328
 """A sample from this size on can be heard: 1 % of full scale, -40 dB."""
+LEAD = 240
+"""Samples of an answer's leading silence that are kept (10 ms); the rest would only make the caller wait."""
 CLIENT_DELAY = 0.06
 """Seconds between a packet's arrival at the client and its sound, until the client says."""
 _REMEMBERED = 256
@@ -33,7 +35,7 @@ class Listener(Protocol):
         """Its first packet goes out."""
 
     def audible(self) -> None:
-        """Its first packet that can be heard goes out."""
+        """Its first packet that can be heard goes out: the first of all, or the one after."""
 
     def sounded(self) -> None:
         """Its last packet went out."""
@@ -50,6 +52,7 @@ class Track:
         self.handed = 0
         """Samples that went out."""
         self._log: deque[tuple[float, int, int]] = deque(maxlen=_REMEMBERED)  # when, first sample, how many
+        self._trimmed = 0  # samples of leading silence left out
         self.first_audible: int | None = None
         self._finished = self._audible_told = False
 
@@ -66,17 +69,22 @@ class Track:
     def over(self) -> bool:
         return self._finished and not self._waiting
 
+    @property
+    def written(self) -> int:
+        """Samples pushed, those left out included."""
+        return self.ledger.samples + self._trimmed
+
     def push(self, pcm: bytes, words: Sequence[tuple[Word, int]] = ()) -> None:
-        """Mono s16le at PLAYOUT_RATE. `words`: each with the track's sample where it ends."""
+        """Mono s16le at PLAYOUT_RATE. `words`: each with the sample where it ends, of all that were pushed."""
         if self.stale or not pcm:
             return
         samples = np.frombuffer(pcm, np.int16)
         if self.first_audible is None:
-            loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
-            self.first_audible = self.ledger.samples + int(loud[0]) if len(loud) else None
-        self.ledger.sound(samples, words)
-        self._pieces.append(memoryview(pcm))
-        self._waiting += len(samples)
+            samples = self._without_lead(samples)
+        if len(samples):
+            self.ledger.sound(samples, [(word, end - self._trimmed) for word, end in words])
+            self._pieces.append(memoryview(samples.tobytes()))
+            self._waiting += len(samples)
 
     def retract(self) -> None:
         """Take back what has not gone out of the clause whose sound was coming."""
@@ -123,6 +131,14 @@ class Track:
     def told_over(self) -> None:
         if self.handed:
             self.listener.sounded()
+
+    def _without_lead(self, samples: Samples) -> Samples:
+        loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
+        lead = max(0, int(loud[0]) - LEAD) if len(loud) else len(samples)
+        self._trimmed += lead
+        if len(loud):
+            self.first_audible = self.ledger.samples + int(loud[0]) - lead
+        return samples[lead:]
 
     def _heard_by(self, moment: float) -> int:
         for at, first, count in reversed(self._log):

@@ -66,6 +66,7 @@ class Reply:
         self._usage: Usage | None = None
         self._finish: Finished | None = None
         self._interrupted = False
+        self._moved: str | None = None  # why the speech goes on with another stream
 
     @property
     def item_id(self) -> str | None:
@@ -152,7 +153,8 @@ class Reply:
     def _wrote(self, text: str) -> None:
         if not text:
             return
-        self._turn.mark("llm_first_token")
+        if self._script is None:
+            self._turn.mark("llm_first_token")
         if self.item_id is None:
             self._open_item()
         self.response = replace(self.response, text=self.response.text + text)
@@ -207,14 +209,14 @@ class Reply:
             self._put(self._speak_next, clause)
         if old.closed:
             self._speak_next.close()
-        self._turn.targets.pop("tts", None)
+        self._moved = f"{self._turn.targets['tts']}: {error}"
 
     async def _speak_stream(self, track: Track) -> None:
         line = self._line
         request = SpeakRequest(
             PLAYOUT_RATE, line.session.voice, line.session.settings.audio.output.speed, line.route.language
         )
-        base, resampler = track.ledger.samples, Resampler(PLAYOUT_RATE)
+        base, resampler = track.written, Resampler(PLAYOUT_RATE)
         async with line.engine.open(line.route.tts, request, self._speak_next) as answer:
             self._served("tts", answer)
             async for event in answer:
@@ -239,8 +241,12 @@ class Reply:
     def _served(self, stage: Stage, answer: Answer) -> None:
         target = str(answer.target)
         self._turn.targets[stage] = target
-        if answer.attempts:
-            self._line.tell(Rerouted(stage, target, "; ".join(f"{a.target}: {a.error}" for a in answer.attempts)))
+        reasons = [f"{attempt.target}: {attempt.error}" for attempt in answer.attempts]
+        if stage == "tts" and self._moved is not None:
+            reasons.insert(0, self._moved)
+            self._moved = None
+        if reasons:
+            self._line.tell(Rerouted(stage, target, "; ".join(reasons)))
 
     def _fail(self, stage: Stage, error: GatewayError) -> None:
         if self._failure is None:

@@ -60,7 +60,9 @@ async def test_a_voice_that_dies_is_replaced_in_mid_answer_and_nothing_is_left_o
         await scene.speak(0.6)
         await scene.until("output_audio_buffer.stopped")
         assert scene.voice.said[0] == "The first sentence is here."
-        assert spare.said + scene.voice.said != []
+        rerouted = scene.told("rerouted")
+        assert {told["stage"] for told in rerouted} == {"tts"}
+        assert "the voice died" in rerouted[0]["reason"]
         assert scene.of("response.done")[0]["response"]["status"] == "completed"
         assert (await scene.history())[-1] == ("assistant", THREE)
         assert "The third sentence is last." in scene.voice.said + spare.said

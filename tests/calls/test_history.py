@@ -89,3 +89,12 @@ def test_items_know_their_order() -> None:
     assert history.add(Item("e", "user", "0"), after="root") is None
     assert history.said("gone", "x") is None
     assert not history.delete("gone")
+
+
+def test_a_client_cannot_fill_the_memory() -> None:
+    history = History(most_text=1000)
+    for number in range(50):
+        history.add(Item(str(number), "user", "x" * 300))
+    assert len(history) == 3
+    history.add(Item("huge", "user", "x" * 5000))
+    assert len(history) == 1

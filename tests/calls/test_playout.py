@@ -77,16 +77,21 @@ def test_packets_are_whole_and_silence_is_none() -> None:
     assert playout.idle
 
 
-def test_the_first_audible_packet_is_told_apart_from_leading_silence() -> None:
+def test_leading_silence_is_left_out_and_words_stay_in_their_places() -> None:
     playout, clock = playing()
     diary = Diary()
     track = playout.track(diary)
-    track.push(bytes(FRAME * 2 * 2) + SECOND)
-    play(playout, clock, 0.04)
-    assert diary.told == ["sounding"]
+    track.ledger.clause("Hello there.")
+    track.push(bytes(PLAYOUT_RATE * 2))
+    assert playout.pull(FRAME) is None, "a second of nothing is not played"
+    hello = Word("Hello", 1.5, 2.0)
+    track.push(bytes(PLAYOUT_RATE) + SECOND, [(hello, 2 * PLAYOUT_RATE)])
+    assert track.written == round(2.5 * PLAYOUT_RATE)
+    assert track.waiting == pytest.approx(1.01), "but for 10 ms, so that the voice does not begin with a click"
     play(playout, clock, 0.02)
     assert diary.told == ["sounding", "audible"]
-    assert track.first_audible == 2 * FRAME
+    assert track.ledger.heard(round(0.50 * PLAYOUT_RATE)).text == ""
+    assert track.ledger.heard(round(0.52 * PLAYOUT_RATE)).text == "Hello"
 
 
 def test_a_flush_silences_at_once_and_what_comes_late_is_dropped() -> None:
@@ -190,11 +195,11 @@ def test_without_word_times_the_cut_goes_by_voiced_sound() -> None:
     track = playout.track(Diary())
     track.ledger.clause("one two four five")
     loud, silent = np.full(PLAYOUT_RATE, 4000, np.int16).tobytes(), bytes(PLAYOUT_RATE * 2)
-    track.push(silent + loud + silent + loud)
+    track.push(loud + silent + silent + loud)
     track.ledger.flushed()
     heard = {seconds: track.ledger.heard(seconds * PLAYOUT_RATE) for seconds in range(5)}
-    assert [heard[seconds].text for seconds in range(5)] == ["", "", "one two", "one two", "one two four five"]
-    assert heard[2].estimated
+    assert [heard[seconds].text for seconds in range(5)] == ["", "one two", "one two", "one two", "one two four five"]
+    assert heard[1].estimated
     assert not heard[4].estimated, "heard to the end is no guess"
 
 
