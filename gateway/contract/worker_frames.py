@@ -40,12 +40,16 @@ class Emit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as its engine sees it. `emit(fields, payload)` sends a piece of the result; `cancelled()` is cheap: poll it."""
+    """A job as its engine sees it. `emit(fields, payload)` sends a piece of the result; `cancelled()` is cheap: poll it.
+
+    `when_cancelled(stop)`: `stop` is called, once and from another thread, as soon as it is; for libraries that can be told.
+    """
 
     fields: Fields
     payload: bytes
     emit: Emit = field(repr=False)
     cancelled: Callable[[], bool] = field(repr=False)
+    when_cancelled: Callable[[Callable[[], None]], None] = field(repr=False)
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import orjson
@@ -27,6 +28,7 @@ class Desk:
         self._waiting: list[tuple[bool, int, Fields, bytes]] = []
         self._running: int | None = None
         self._cancelled: set[int] = set()
+        self._stops: list[Callable[[], None]] = []
         self.done = self.aborted = self.failed = 0
 
     def add(self, number: int, relaxed: bool, fields: Fields, payload: bytes) -> None:
@@ -42,6 +44,8 @@ class Desk:
             self.aborted += before - len(self._waiting)
             if number == self._running:
                 self._cancelled.add(number)
+                for stop in self._stops:
+                    stop()
 
     def take(self) -> tuple[int, Fields, bytes]:
         with self._wake:
@@ -54,10 +58,18 @@ class Desk:
     def cancelled(self, number: int) -> bool:
         return number in self._cancelled
 
+    def when_cancelled(self, stop: Callable[[], None]) -> None:
+        """Of the job that runs."""
+        with self._wake:
+            self._stops.append(stop)
+            if self._running in self._cancelled:
+                stop()
+
     def finished(self, number: int, failed: bool) -> bool:
         """Books the job that ran. True unless it was cancelled, when nobody wants to hear of it."""
         with self._wake:
             self._running = None
+            self._stops.clear()
             if number in self._cancelled:
                 self._cancelled.discard(number)
                 self.aborted += 1
@@ -162,7 +174,7 @@ def run_one(pipe: Pipe, desk: Desk, engine: Engine, number: int, fields: Fields,
             pipe.send({"of": number, "piece": fields}, payload)
 
     try:
-        engine.run(Job(fields, payload, emit, cancelled))
+        engine.run(Job(fields, payload, emit, cancelled, desk.when_cancelled))
     except JobFailed as error:
         return {"of": number, "error": error.code, "message": error.message}
     except Exception as error:  # noqa: BLE001 - one job's failure must not end the engine

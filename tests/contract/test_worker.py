@@ -52,10 +52,11 @@ async def test_a_jobs_pieces_come_in_order_with_their_bytes() -> None:
         assert (await worker.report()).done == 2
 
 
-async def test_leaving_a_job_aborts_it() -> None:
+@pytest.mark.parametrize("how", ["run until cancelled", "wait to be told"])
+async def test_leaving_a_job_aborts_it(how: str) -> None:
     async with opened() as worker:
         async with asyncio.timeout(5):
-            async with aclosing(worker.run({"do": "run until cancelled"})) as pieces:
+            async with aclosing(worker.run({"do": how})) as pieces:
                 assert (await anext(pieces)).fields == {"started": True}
                 assert (await worker.report()).running
             assert (await idle(worker)).aborted == 1

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from typing import NoReturn
 
@@ -43,6 +44,11 @@ class Playing:
                 job.emit({"started": True})
                 while not job.cancelled():
                     time.sleep(0.001)
+            case "wait to be told":
+                told = threading.Event()
+                job.when_cancelled(told.set)
+                job.emit({"started": True})
+                told.wait()
             case "environment":
                 job.emit(dict(os.environ))
             case "print":
