@@ -40,7 +40,6 @@ export class Call extends EventTarget {
   }
 
   hangUp() {
-    this.#send({ type: "hangup" });
     this.#end("You hung up.", false);
   }
 
@@ -119,14 +118,20 @@ export class Call extends EventTarget {
       }
       this.#tell(name, message);
       if (name === "gateway" && message.type === "ended")
-        this.#end(`The gateway ended the call: ${message.reason}.`, false);
+        this.#ended(`The gateway ended the call: ${message.reason}.`, false);
     });
-    channel.addEventListener("close", () => this.#end("The gateway closed the call.", true));
+    channel.addEventListener("close", () => this.#ended("The gateway closed the call.", true));
     return channel;
   }
 
   #send(message) {
     if (this.#gateway?.readyState === "open") this.#gateway.send(JSON.stringify(message));
+  }
+
+  /** The gateway has ended it: nothing is left there to delete. */
+  #ended(reason, bad) {
+    this.#location = null;
+    this.#end(reason, bad);
   }
 
   #end(reason, bad) {
@@ -135,10 +140,19 @@ export class Call extends EventTarget {
     this.#waiting.abort();
     for (const timer of this.#timers) clearInterval(timer);
     stopTracks(this.#mic);
-    // keepalive: it is still sent when the page is on its way out.
-    if (this.#location) fetch(this.#location, { method: "DELETE", keepalive: true }).catch(() => {});
-    this.#pc?.close();
+    this.#release();
     this.#tell("over", { reason, bad });
+  }
+
+  /** By HTTP, and only then the connection: closed first, the gateway would find the call gone when it is told. */
+  async #release() {
+    try {
+      // keepalive: it is still sent when the page is on its way out.
+      if (this.#location) await fetch(this.#location, { method: "DELETE", keepalive: true });
+    } catch {
+      // The gateway is away; it will notice.
+    }
+    this.#pc?.close();
   }
 
   #to(state) {
