@@ -203,7 +203,8 @@ class Mic(MediaStreamTrack):
         super().__init__()
         self._clock = asyncio.get_running_loop().time
         self.start: float | None = None
-        self._frames = 0
+        self.frames = 0
+        """How many were spoken, 20 ms each."""
         self._said: list[tuple[int, Samples]] = []
         self.lateness = 0.0
         """The worst a frame was late, in seconds: how far the times of `Said` can be trusted."""
@@ -211,7 +212,7 @@ class Mic(MediaStreamTrack):
     def say(self, samples: Samples, at: float | None = None) -> Said:
         """`at`: not before the frame after next."""
         assert self.start is not None, "the call is not connected"
-        soonest = (self._frames + 1) * _MIC_FRAME
+        soonest = (self.frames + 1) * _MIC_FRAME
         first = soonest if at is None else max(soonest, round((at - self.start) * _MIC_RATE))
         self._said.append((first, samples))
         return Said(self.start + first / _MIC_RATE, samples)
@@ -222,15 +223,15 @@ class Mic(MediaStreamTrack):
         if self.start is None:
             self.start = self._clock()
         # The frame's last sample is spoken now: no microphone gives a frame before.
-        ahead = self.start + (self._frames + 1) * _MIC_FRAME / _MIC_RATE - self._clock()
+        ahead = self.start + (self.frames + 1) * _MIC_FRAME / _MIC_RATE - self._clock()
         self.lateness = max(self.lateness, -ahead)
         if ahead > 0:
             await asyncio.sleep(ahead)
         frame = av.AudioFrame(format="s16", layout="mono", samples=_MIC_FRAME)
-        frame.planes[0].update(self._cut(self._frames * _MIC_FRAME).tobytes())
+        frame.planes[0].update(self._cut(self.frames * _MIC_FRAME).tobytes())
         frame.sample_rate, frame.time_base = _MIC_RATE, Fraction(1, _MIC_RATE)
-        frame.pts = self._frames * _MIC_FRAME
-        self._frames += 1
+        frame.pts = self.frames * _MIC_FRAME
+        self.frames += 1
         return frame
 
     def _cut(self, start: int) -> Samples:

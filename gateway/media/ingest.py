@@ -1,7 +1,7 @@
 """Ingest: a caller's track as 16 kHz mono pieces of 20 ms, in order, in a mic.
 
-On aiortc's own receive path for now (its jitter buffer adds 80 ms, and a lost packet more). What is kept here is time:
-lost packets and a caller that sends nothing leave silence of the same length, so that whoever counts samples knows the time.
+On aiortc's own receive path, but for its jitter buffer (`rtc_port.InOrder`). What is kept here is time: lost packets and a
+caller that sends nothing leave silence of the same length, so that whoever counts samples knows the time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ RATE = 16_000
 """Samples per second, mono, of the mic."""
 PIECE = 320
 """Samples of a piece of 20 ms."""
-STALL = 0.4
-"""Seconds without a frame before silence is put in its place. Longer than the hole a lost packet leaves on aiortc's path (0.32)."""
+STALL = 0.25
+"""Seconds without a frame before silence is put in its place. Longer than the hole that waiting for a lost packet leaves."""
 LONGEST_GAP = 2.0
 """Seconds: a larger jump of the sender's timestamps is a new beginning, not a loss."""
 

@@ -172,6 +172,7 @@ class WebRtcTransport:
         for other in self._peer.getTransceivers():
             if other is not transceiver:
                 other.direction = "inactive"
+        rtc_port.hear_at_once(transceiver.receiver)
         self._wire.lay(self._peer)
         await self._peer.setLocalDescription(await self._peer.createAnswer())
         return self._peer.localDescription.sdp

@@ -35,7 +35,6 @@ async def test_speech_over_the_answer_stops_it_and_the_history_ends_with_what_wa
         # Nothing of the old answer comes later: what is voiced next is the new one.
         again = await caller.until("output_audio_buffer.started", within=30, where=_not(cleared.body["response_id"]))
         stopped = heard.voice_before(again.at - 0.1)
-        assert over.voice_began < stopped, "the answer was over before it was interrupted"
         assert stopped - over.voice_began <= STOPPED_WITHIN
 
         assert [item["role"] for item in items] == ["user", "assistant"]

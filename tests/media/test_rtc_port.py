@@ -13,7 +13,9 @@ import pytest
 from aioice.ice import CandidatePair, StunProtocol
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import CODECS
+from aiortc.jitterbuffer import JitterBuffer
 from aiortc.mediastreams import AudioStreamTrack
+from aiortc.rtp import RtpPacket
 
 from gateway.media import rtc_port
 from gateway.media.reach import Media, Reach
@@ -61,6 +63,50 @@ def test_the_private_names_are_there() -> None:
     assert connection._check_list == []
     assert {state.name for state in CandidatePair.State} >= {"IN_PROGRESS", "SUCCEEDED"}
     assert list(inspect.signature(StunProtocol.datagram_received).parameters) == ["self", "data", "addr"]
+
+
+def rtp(sequence: int) -> RtpPacket:
+    packet = RtpPacket(payload_type=96, sequence_number=sequence % 2**16, timestamp=sequence * 960)
+    packet._data = b"%d" % sequence  # type: ignore[attr-defined]
+    return packet
+
+
+def arriving(*sequences: int) -> list[list[int]]:
+    """What each arrival releases."""
+    buffer, released = rtc_port.InOrder(), []
+    for sequence in sequences:
+        _, frame = buffer.add(rtp(sequence))
+        released.append([] if frame is None else [int(frame.data)])
+    return released
+
+
+def test_packets_in_order_wait_for_nothing() -> None:
+    assert arriving(7, 8, 9, 10) == [[7], [8], [9], [10]]
+    assert arriving(65_534, 65_535, 65_536, 65_537) == [[65_534], [65_535], [65_536], [65_537]]
+
+
+def test_packets_that_changed_places_come_in_order() -> None:
+    assert arriving(1, 3, 2, 4, 5) == [[1], [], [2], [3], [4]]
+
+
+def test_a_lost_packet_is_waited_for_while_four_others_come_and_no_other_is_lost() -> None:
+    released = arriving(*[1, 2, 3, *range(5, 20)])
+    assert released[:7] == [[1], [2], [3], [], [], [], [5]]
+    assert [each for one in released for each in one] == [1, 2, 3, *range(5, 17)]
+
+
+def test_one_that_comes_too_late_is_left_out() -> None:
+    released = arriving(1, 3, 4, 5, 6, 2, 7, 8)
+    assert [each for one in released for each in one] == [1, 3, 4, 5]
+
+
+async def test_the_receiver_has_the_buffer_that_is_replaced() -> None:
+    peer = rtc_port.new_peer_connection()
+    receiver = peer.addTransceiver("audio").receiver
+    assert isinstance(receiver._RTCRtpReceiver__jitter_buffer, JitterBuffer)  # type: ignore[attr-defined]
+    rtc_port.hear_at_once(receiver)
+    assert isinstance(receiver._RTCRtpReceiver__jitter_buffer, rtc_port.InOrder)  # type: ignore[attr-defined]
+    await peer.close()
 
 
 @pytest.mark.wire
