@@ -25,6 +25,9 @@ ANSWER_LIMIT = 64 << 20
 ERROR_LIMIT = 64 << 10
 """Bytes of an answer that is not streamed, and of an error's body."""
 
+BLANK_LIMIT = 64 << 10
+"""Bytes of nothing before an answer."""
+
 ERROR_SECONDS = 5.0
 """An error's body that takes longer is not waited for: its status says enough."""
 
@@ -61,17 +64,19 @@ class Provider:
         async with self._client.post(self._url, {**self._headers, "accept": accept}, body) as answer:
             if answer.status != 200:
                 raise await self._error(answer)
-            if not request.stream or answer.headers.get("content-type", "").startswith("application/json"):
-                for event in await self._whole(answer, request.stream):
+            begun = await _beginning(answer) if request.stream else b""
+            # By the body, not by its content-type: OpenAI itself has called a stream application/json.
+            if not request.stream or begun.lstrip()[:1] == b"{":
+                for event in await self._whole(answer, begun, request.stream):
                     yield event
                 return
-            reading = _Reading(answer, self._name, self._failed)
+            reading = _Reading(answer, begun, self._name, self._failed)
             while (events := await reading.more()) is not None:
                 for event in events:
                     yield event
 
-    async def _whole(self, answer: Answer, streamed: bool) -> list[ProviderEvent]:
-        body = await read_up_to(answer, ANSWER_LIMIT + 1)
+    async def _whole(self, answer: Answer, begun: bytes, streamed: bool) -> list[ProviderEvent]:
+        body = begun + await read_up_to(answer, ANSWER_LIMIT + 1)
         if len(body) > ANSWER_LIMIT:
             raise Unavailable(f"an answer of more than {ANSWER_LIMIT >> 20} MB", self._name)
         return whole(body, self._name, self._failed, forward=not streamed)
@@ -90,10 +95,10 @@ class Provider:
 
 
 class _Reading:
-    """A streamed answer, from bytes to events."""
+    """A streamed answer, from bytes to events. `begun`: those of its bytes that were read already."""
 
-    def __init__(self, answer: Answer, provider: str, failed: Failed) -> None:
-        self._answer, self._provider = answer, provider
+    def __init__(self, answer: Answer, begun: bytes, provider: str, failed: Failed) -> None:
+        self._answer, self._begun, self._provider = answer, begun, provider
         self._lines, self._chunks = ServerEvents(), ChatChunks(provider, failed)
         self._until: float | None = None
         self._read_all = self._ended = False
@@ -131,6 +136,9 @@ class _Reading:
 
     async def _bytes(self) -> bytes:
         """What comes next; empty at the end, and when nothing more needs to come."""
+        if self._begun:
+            begun, self._begun = self._begun, b""
+            return begun
         if self._chunks.finished and self._until is None:
             self._until = asyncio.get_running_loop().time() + GRACE
         try:
@@ -140,6 +148,17 @@ class _Reading:
             if self._until is None:
                 raise
             return b""
+
+
+async def _beginning(answer: Answer) -> bytes:
+    """The body up to the first read that is not blank."""
+    begun = b""
+    while not begun.strip() and len(begun) < BLANK_LIMIT:
+        data = await anext(answer, b"")
+        if not data:
+            break
+        begun += data
+    return begun
 
 
 def _url(base: str) -> str:

@@ -11,7 +11,8 @@
         await upstream.until(lambda: upstream.busy == 1, within=1.0)      # TimeoutError otherwise; no sleeping for order
         await upstream.until_left()                     # every request is over and no connection is held by one, within 1 s
 
-    with nobody_listens() as url: ...                   # connections to it are refused
+    upstream.stop_listening()                           # new connections are refused from here on
+    with nobody_listens() as url: ...                   # connections to it are refused, and nobody ever was there
 
 Scripts by name: ok, 401, 403, 404, 429, 500, 502, 503, 529 (any status), reset, hang-up, silent, headers-only, role-only,
 empty, tools, garbage, html, no-done, broken-json, context-too-long, content-policy, no-quota, dies, stalls, error-in-stream,
@@ -131,6 +132,7 @@ class Upstream:
     async def __aenter__(self) -> Upstream:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self._address = self._server.sockets[0].getsockname()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -150,10 +152,13 @@ class Upstream:
 
         self._scripts = [named(script) if isinstance(script, str) else script for script in scripts]
 
+    def stop_listening(self) -> None:
+        assert self._server is not None
+        self._server.close()
+
     @property
     def origin(self) -> str:
-        assert self._server is not None
-        return "http://{}:{}".format(*self._server.sockets[0].getsockname()[:2])
+        return "http://{}:{}".format(*self._address)
 
     @property
     def url(self) -> str:
@@ -176,7 +181,7 @@ class Upstream:
                 await waiter
 
     async def until_left(self, within: float = 1.0) -> None:
-        await self.until(lambda: bool(self.exchanges) and not self.busy, within)
+        await self.until(lambda: not self.busy and all(each.kept for each in self._connections), within)
 
     def changed(self) -> None:
         for waiter in self._waiters:
@@ -213,6 +218,8 @@ class _Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._transport: asyncio.Transport | None = None
+        self.kept = False
+        """It served a request to its end, and waits for the next."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -265,10 +272,11 @@ class _Connection(asyncio.Protocol):
         while True:
             request = await self._request()
             self._exchange, script = self.upstream.begin(request, self)
+            self.kept = False
             self.upstream.changed()
             await script(self._exchange)
             self._exchange.close("done")
-            self._exchange = None
+            self._exchange, self.kept = None, True
             self.upstream.changed()
 
     async def _request(self) -> Received:

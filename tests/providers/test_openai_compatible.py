@@ -117,10 +117,20 @@ async def test_tool_calls_in_parallel(upstream: Upstream, provider: Provider) ->
 
 
 @wire
-async def test_an_upstream_that_streams_although_nobody_can_read_a_body(upstream: Upstream, provider: Provider) -> None:
-    body = orjson.dumps(whole({"content": "hi"}, "stop", 1))
-    upstream.play(bytes_as_they_are(body, content_type="application/json; charset=utf-8"))
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "text/event-stream"])
+async def test_an_answer_in_one_piece_to_who_asked_for_a_stream(
+    upstream: Upstream, provider: Provider, kind: str
+) -> None:
+    body = b"\r\n " + orjson.dumps(whole({"content": "hi"}, "stop", 1))
+    upstream.play(bytes_as_they_are(body, content_type=kind, piece=2))
     assert await read(provider, HELLO) == ([TextDelta("hi"), Usage(7, 1), Finished("stop")], None)
+
+
+@wire
+async def test_a_stream_may_call_itself_json(upstream: Upstream, provider: Provider) -> None:
+    stream = b"\n\n" + event(chunk({"content": "hi"}, "stop")) + DONE
+    upstream.play(bytes_as_they_are(stream, content_type="application/json"))
+    assert said((await read(provider))[0]) == "hi"
 
 
 @wire

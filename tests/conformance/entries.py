@@ -1,0 +1,120 @@
+"""One entry for each provider and kind."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import cast, get_args
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from gateway.contract.audio import Audio
+from gateway.contract.provider import Settings
+from gateway.contract.requests import Input, Kind
+from providers import fake, local_llm, local_stt, local_tts, openai_compatible
+from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http
+from tests.needs import ROOT
+from tests.sounds import tone
+from tests.upstream_scripts import error
+from tests.upstreams import Exchange, Script
+
+
+async def _echoes_key(exchange: Exchange) -> None:
+    key = exchange.request.headers["authorization"]
+    said = error(f"I cannot read {key}", "invalid_request_error", key.removeprefix("Bearer "), extra=key)
+    await exchange.answer(400, said, {"x-echo": key, "set-cookie": f"session={key}"})
+
+
+OPENAI: Mapping[Scene, Script | str] = {
+    "answers": "ok",
+    "endless": "endless",
+    "silent": "silent",
+    "headers-only": "headers-only",
+    "stalls": "stalls",
+    "unauthorized": "401",
+    "rate-limited": "429",
+    "no-quota": "no-quota",
+    "too-long": "context-too-long",
+    "refuses": "content-policy",
+    "server-error": "503",
+    "refused-connection": "never played",
+    "hangs-up-first": "hang-up",
+    "hangs-up-mid": "dies",
+    "garbage": "garbage",
+    "echoes-key": _echoes_key,
+}
+
+FAKE: Mapping[Scene, str] = {
+    "answers": "words-6",
+    "endless": "words-1000000+tick-5ms",
+    "silent": "hang",
+    "stalls": "hang-after-2",
+    "unauthorized": "error-401",
+    "rate-limited": "error-429+retry-2s",
+    "no-quota": "error-402",
+    "too-long": "error-413",
+    "refuses": "error-400",
+    "server-error": "error-503",
+    "hangs-up-mid": "cut-after-2",
+    "garbage": "garbage",
+}
+
+
+def _fake(kind: Kind, inputs: list[Input]) -> Entry:
+    @asynccontextmanager
+    async def stage() -> AsyncGenerator[FakeStage]:
+        yield FakeStage(fake.Provider(Settings("acme")), FAKE)
+
+    return Entry("fake", kind, frozenset(FAKE), stage, inputs=lambda: inputs)
+
+
+def _utterance() -> list[Input]:
+    with wave.open(str(ROOT / "tests" / "data" / "speech" / "k02_kokoro_am_michael.wav")) as file:
+        return [Audio(file.readframes(file.getnframes()), file.getframerate())]
+
+
+_WORKER: frozenset[Scene] = frozenset({"answers", "endless", "killed"})
+_TEXT: list[Input] = ["Is anybody there? ", "This takes some time to say, and a little more after that."]
+_SOUND: list[Input] = [Audio(tone(300, 1.0, 16_000).tobytes(), 16_000)] * 4
+
+ENTRIES = [
+    Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
+    _fake("llm", []),
+    _fake("tts", _TEXT),
+    _fake("stt", _SOUND),
+    _fake("s2s", _SOUND),
+    Entry("local_llm", "llm", _WORKER, in_worker(local_llm.Provider, "smollm2"), "models", tokens=64),
+    Entry("local_tts", "tts", _WORKER, in_worker(local_tts.Provider, "joe"), "models", lambda: _TEXT),
+    Entry("local_stt", "stt", _WORKER, in_worker(local_stt.Provider, "moonshine"), "models", _utterance),
+]
+
+assert set(OPENAI) | {"killed"} == set(get_args(Scene)), "every scene is played by somebody"
+
+
+def playing(*scenes: Scene) -> list[ParameterSet]:
+    """The entries that can play all of them, as parameters of a test."""
+    return [
+        pytest.param(entry, id=str(entry), marks=[getattr(pytest.mark, entry.mark)] if entry.mark else [])
+        for entry in ENTRIES
+        if entry.scenes >= set(scenes)
+    ]
+
+
+def played(*scenes: Scene) -> list[ParameterSet]:
+    """Each entry with each of the scenes that it can play."""
+    return [
+        pytest.param(*found.values, scene, id=f"{found.id}-{scene}", marks=found.marks)
+        for scene in scenes
+        for found in playing(scene)
+    ]
+
+
+def both_ways(params: list[ParameterSet]) -> list[ParameterSet]:
+    """Each with True (streamed) added; those of an llm once more with False (the answer in one piece)."""
+    return [
+        pytest.param(*found.values, stream, id=f"{found.id}-{'streamed' if stream else 'whole'}", marks=found.marks)
+        for found in params
+        for stream in ((True, False) if cast(Entry, found.values[0]).kind == "llm" else (True,))
+    ]
