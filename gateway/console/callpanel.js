@@ -22,6 +22,7 @@ export class CallPanel {
     this.muteButton = byId("call-mute");
     this.endButton = byId("call-end");
     this.state = byId("call-state");
+    this.empty = byId("call-empty");
     this.notice = byId("call-notice");
     this.audio = byId("agent-audio");
     this.tape = new Tape(byId("tape"));
@@ -40,11 +41,13 @@ export class CallPanel {
     if (this.busy || this.startButton.disabled) return;
     notify(this.notice, "");
     this.transcript.clear();
-    byId("call-empty").hidden = true;
+    setText(this.empty, "");
+    this.empty.hidden = false;
     byId("legend").open = false;
     this.tape.start();
     const conversation = new Conversation({
       changed: (exchange) => {
+        this.empty.hidden = true;
         this.transcript.show(exchange);
         this.#count(conversation.turns);
       },
@@ -116,6 +119,7 @@ export class CallPanel {
     clearInterval(this.#clock);
     if (state === "live") {
       this.#since = performance.now();
+      setText(this.empty, "Listening. Say something.");
       this.#clock = setInterval(() => this.#tick(), 1000);
       this.#tick();
     } else {
@@ -134,6 +138,7 @@ export class CallPanel {
     notify(this.notice, reason, bad ? "bad" : "note");
     this.tape.stop();
     this.audio.srcObject = null;
+    setText(this.empty, "");
     this.#call = null;
     this.#mode = "";
     if (this.#muted) {

@@ -36,6 +36,7 @@ def sent(page: Page) -> list[dict[str, Any]]:
 
 def test_a_call_offers_the_microphone_and_both_channels_and_no_ice_server(called: Page, stub: Stub) -> None:
     assert stub.offers == ["v=0 offer"]
+    expect(called.locator("#call-empty")).to_have_text("Listening. Say something.")
     assert called.evaluate("Object.keys(window.peer.channels)") == ["oai-events", "gateway"]
     assert called.evaluate("[window.peer.track.kind, window.peer.settings]") == ["audio", None]
 
@@ -45,6 +46,7 @@ def test_partials_are_revised_in_place_and_the_final_text_replaces_them(called: 
     play(called, [started])
     words = called.locator(".exchange .caller .text")
     expect(words).to_have_text("…")
+    expect(called.locator("#call-empty")).to_be_hidden()
     play(called, [("gateway", [{"type": "partial", "text": "Look me"}])])
     expect(words).to_contain_text("Look me")
     play(called, [partials])
