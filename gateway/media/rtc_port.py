@@ -26,8 +26,6 @@ from aiortc.sdp import SessionDescription
 
 from gateway.media.reach import Reach, scope
 
-PARSE_ERRORS = (ValueError, AssertionError, KeyError, IndexError, AttributeError, TypeError, StopIteration)
-"""What aiortc's SDP parser raises on text it does not expect."""
 _STUN = 4  # RFC 7983: a datagram whose first byte is below this is STUN's
 
 
@@ -46,7 +44,7 @@ def new_peer_connection() -> RTCPeerConnection:
 
 
 def parse(sdp: str) -> SessionDescription:
-    """Raises one of PARSE_ERRORS."""
+    """For text that `transports.offer` wrote. On any other, it may raise whatever comes to its mind."""
     return SessionDescription.parse(sdp)
 
 

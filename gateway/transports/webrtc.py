@@ -68,13 +68,7 @@ class WebRtc:
         transport = WebRtcTransport(peer, rtc_port.Wire(self._place), offer)
         try:
             answer = await transport.accept()
-        except rtc_port.NoPortFree:
-            await peer.close()
-            raise BadRequest("no UDP port is free for media", status=503) from None
-        except (*rtc_port.PARSE_ERRORS, OperationError):
-            await peer.close()
-            raise BadRequest("the offer cannot be answered: it has no media in common with us", "sdp") from None
-        except asyncio.CancelledError:
+        except BaseException:
             await peer.close()
             raise
         self._transports = {each for each in self._transports if not each.freed}
@@ -164,17 +158,23 @@ class WebRtcTransport:
             await self._peer.addIceCandidate(candidate)
 
     async def accept(self) -> str:
-        """The answer to the offer. For WebRtc only, once."""
+        """The answer to the offer. For WebRtc only, once. Raises BadRequest."""
         transceiver = self._peer.addTransceiver(self.egress, direction="sendrecv")
         # Opus first whatever the offer's order: aiortc labels what we send with the first codec.
         transceiver.setCodecPreferences(RTCRtpSender.getCapabilities("audio").codecs)
-        await self._peer.setRemoteDescription(RTCSessionDescription(self._offer.sdp, "offer"))
+        try:
+            await self._peer.setRemoteDescription(RTCSessionDescription(self._offer.sdp, "offer"))
+        except OperationError:
+            raise BadRequest("the offer has an m-line with no codec in common with us", "sdp") from None
         for other in self._peer.getTransceivers():
             if other is not transceiver:
                 other.direction = "inactive"
         rtc_port.hear_at_once(transceiver.receiver)
         self._wire.lay(self._peer)
-        await self._peer.setLocalDescription(await self._peer.createAnswer())
+        try:
+            await self._peer.setLocalDescription(await self._peer.createAnswer())
+        except rtc_port.NoPortFree:
+            raise BadRequest("no UDP port is free for media", status=503) from None
         return self._peer.localDescription.sdp
 
     def start(self, connect_within: float, gone_after: float) -> None:
