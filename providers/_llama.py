@@ -10,12 +10,12 @@ import xllamacpp
 
 from gateway.contract.worker_frames import Engine, Fields, Job, JobFailed, NotReady
 
-BATCH = 128
+BATCH = 64
 """Tokens of a prompt read at once. A cancel is seen after each batch: about half a second on one slow core."""
 
 
 def open_engine(options: Fields) -> Engine:
-    """Options: `path` of a GGUF file, `context` in tokens, `threads`."""
+    """Options: `path` of a GGUF file, `context` in tokens, `threads` that read a prompt, `writers` that write."""
     if not os.path.isfile(options["path"]):
         raise NotReady("the GGUF file of model_path does not exist")
     return _Llama(_server(options))
@@ -26,7 +26,7 @@ def _server(options: Fields) -> Any:
     params.model.path = options["path"]
     params.n_ctx, params.n_parallel = options["context"], 1
     params.n_batch = params.n_ubatch = BATCH
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options["threads"]
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = options["writers"], options["threads"]
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     params.cache_ram_mib = 128  # prompts that lost the slot to another, ready to come back
     params.verbosity = 0

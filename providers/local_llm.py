@@ -6,7 +6,8 @@ in routes.yaml, each with its default:
     model_path: null    a GGUF file; it answers to every model name
     context: 4096       tokens of prompt and answer together
     max_tokens: 256     of an answer, when the request does not say
-    threads: 1          more is faster only when the cores are idle
+    threads: 2          that read a prompt
+    writers: 1          threads that write: two gain little on idle cores, and on busy ones they lose much
     tools: false        offer the request's tools (SmolLM2 cannot call any; without it they are ignored)
 """
 
@@ -37,14 +38,11 @@ REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_ca
 class Provider:
     def __init__(self, settings: Settings) -> None:
         """Raises ValueError for options it does not have."""
-        options = read(settings, model_path=None, context=4096, max_tokens=256, threads=1, tools=False)
+        options = read(settings, model_path=None, context=4096, max_tokens=256, threads=2, writers=1, tools=False)
         self._name, self._max_tokens, self._tools = settings.name, options["max_tokens"], options["tools"]
         self._path: str | None = options["model_path"] and os.path.expanduser(options["model_path"])
-        engine = {
-            "path": self._path or str(SMOLLM2.path()),
-            "context": options["context"],
-            "threads": options["threads"],
-        }
+        engine = {name: options[name] for name in ("context", "threads", "writers")}
+        engine["path"] = self._path or str(SMOLLM2.path())
         self._worker = Worker(settings.name, "providers._llama:open_engine", engine)
 
     async def chat(self, model: str, request: ChatRequest) -> Events:
