@@ -22,7 +22,7 @@ def resample(samples: Samples, source: int, target: int) -> Samples:
 
 
 def from_pcm(pcm: bytes) -> Samples:
-    return np.frombuffer(pcm, "<i2").astype(np.float32) / 32768.0
+    return np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32) / 32768.0
 
 
 def to_pcm(samples: Samples) -> bytes:

@@ -22,6 +22,8 @@ def cuts(samples: Samples) -> list[int]:
     """Where to cut so that no piece is longer than `LONGEST`: at the quietest moments. The last piece is the remainder."""
     found: list[int] = []
     start = 0
+    if len(samples) <= LONGEST:
+        return found
     loudness = smoothed(frames(samples))
     while len(samples) - start > LONGEST:
         first, last = (start + SHORTEST) // FRAME, (start + LONGEST) // FRAME

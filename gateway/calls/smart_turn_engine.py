@@ -36,7 +36,7 @@ class _SmartTurn:
         self._bands = mel_bands()
 
     def run(self, job: Job) -> None:
-        samples = np.frombuffer(job.payload, "<i2").astype(np.float32) / 32768.0
+        samples = np.frombuffer(job.payload[: len(job.payload) // 2 * 2], "<i2").astype(np.float32) / 32768.0
         features = log_mel(samples[: speech_end(samples)], self._bands)
         if not job.cancelled():
             (answer,) = self._session.run(None, {"input_features": features[np.newaxis]})
