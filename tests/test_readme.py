@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -43,12 +44,13 @@ def app_of(text: str) -> FastAPI:
 async def test_the_openai_client_streams_as_shown() -> None:
     code = one("python", "from openai import OpenAI")
     async with serving(app_of(FAKE)) as server:
-        said = io.StringIO()
+        said, scope = io.StringIO(), dict[str, Any]()
         ported = compile(code.replace("http://127.0.0.1:8080", server.url), "README.md", "exec")
-        with contextlib.redirect_stdout(said):
-            scope: dict[str, object] = {}
-            await asyncio.to_thread(exec, ported, scope)
-        scope["client"].close()  # type: ignore[attr-defined]
+        try:
+            with contextlib.redirect_stdout(said):
+                await asyncio.to_thread(exec, ported, scope)
+        finally:
+            scope["client"].close()
     assert "line" in said.getvalue()
 
 
