@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,15 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from gateway.api import chat, console, errors, health, models, speech, transcriptions
+from gateway.api import chat, console, errors, health, models, speech, telemetry, transcriptions
 from gateway.config import Config
 from gateway.contract.errors import GatewayError
 from gateway.contract.provider import Closable
 from gateway.loader import Loaded
 from gateway.routing.engine import Engine
 from gateway.telemetry.prometheus import Metrics
-from gateway.telemetry.recorder import Recorder
+from gateway.telemetry.standing import Standing
+from gateway.telemetry.telemetry import Telemetry
 from gateway.warming import Warming
 
 log = logging.getLogger("trunkline")
@@ -41,8 +43,10 @@ class Listen:
 
 def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastAPI:
     """`host`: the address that HTTP will be bound to; media is offered there too when it is loopback."""
-    metrics = Metrics()
-    engine = Engine(loaded.routes, loaded.providers, Recorder([metrics.sample]))
+    kept = Telemetry(os.environ)
+    metrics = kept.metrics
+    engine = Engine(loaded.routes, loaded.providers, kept.recorder)
+    metrics.ask_standing(lambda: _standing(engine))
     warming = Warming(loaded)
     closing = AsyncExitStack()
     calls = _Calls(config, loaded, engine, metrics, host) if loaded.calls else None
@@ -50,6 +54,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with closing:
+            closing.push_async_callback(kept.aclose)
             for provider in loaded.providers.values():
                 if isinstance(provider, Closable):
                     closing.push_async_callback(provider.aclose)
@@ -67,11 +72,22 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
         transcriptions.router(engine, metrics),
         models.router(engine, lambda: loaded.calls),
         health.router(lambda: health.Readiness(True, warming.states), metrics),
+        telemetry.router(kept.decisions, kept.feed, lambda: _standing(engine), kept.trend, metrics),
         console.router(),
         *([calls.router] if calls is not None else []),
     ):
         app.include_router(router)
+    app.state.stopping = kept.feed.close
     return app
+
+
+def _standing(engine: Engine) -> list[Standing]:
+    """What the routes' file says of every target."""
+    return [
+        Standing(route.name, route.kind, target, asleep=route.asleep.get(target))
+        for route in engine.routes.values()
+        for target in [*map(str, route.targets), *route.asleep]
+    ]
 
 
 class _Calls:
@@ -119,7 +135,15 @@ async def _stopped(task: asyncio.Task[None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is once it answers."""
+    """Says where it is once it answers, and the application when it is to stop: before it waits for requests under way."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -148,7 +172,8 @@ def run(app: FastAPI, listen: Listen) -> int:
             ssl_certfile=listen.tls_cert,
             ssl_keyfile=listen.tls_key,
             timeout_graceful_shutdown=DRAIN,
-        )
+        ),
+        app.state.stopping,
     )
     server.run()
     return 0 if server.started else 1

@@ -6,14 +6,16 @@ Labels are names out of the configuration and of this code: nothing a caller sen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from gateway.contract.requests import Kind
+from gateway.telemetry.routing_metrics import RoutingMetrics, StandingGauges
 from gateway.telemetry.sample import Sample
+from gateway.telemetry.standing import Standing
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -21,6 +23,8 @@ OPERATIONS: dict[Kind, str] = {"llm": "chat", "stt": "transcribe", "tts": "speak
 """`chat` is OpenTelemetry's word; it has none for the others."""
 
 _FIRST = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0)
+_FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""OpenTelemetry's for `gen_ai.server.time_to_first_token`. Ours are finer where people notice."""
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 _WHO = ("trunkline_route", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -31,6 +35,7 @@ class _Series:
     """The series of one target on one route, looked up once: finding a label costs ten times what counting does."""
 
     first: Histogram
+    first_token: Histogram
     duration: Histogram
     read: Histogram
     written: Histogram
@@ -39,7 +44,7 @@ class _Series:
 
 
 class Metrics:
-    """A sink of the recorder (`sample`), and told of requests by the API (`began`, `ended`)."""
+    """A sink of the recorder (`sample`, and `routing`'s), and told of requests by the API (`began`, `ended`)."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -62,6 +67,13 @@ class Metrics:
             buckets=_FIRST,
             registry=registry,
         )
+        self._first_token = Histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "The same, as the gateway serves it: by route, target and kind",
+            ["route", "target", "kind"],
+            buckets=_FIRST_TOKEN,
+            registry=registry,
+        )
         self._duration = Histogram(
             "gen_ai_client_operation_duration_seconds",
             "Of attempts that ended well",
@@ -80,6 +92,7 @@ class Metrics:
         self._seconds = Counter(
             "trunkline_audio_seconds", "Seconds of audio, as providers count", _WHO, registry=registry
         )
+        self.routing = RoutingMetrics(registry)
         self._series: dict[tuple[str, str], _Series] = {}
         self._outcomes: dict[tuple[str, str, str], Counter] = {}
         self._endpoints: dict[str, Gauge] = {}
@@ -91,6 +104,7 @@ class Metrics:
         # A stream of turns reports each of them, and its first one again with the attempt.
         if sample.ttft is not None and (sample.part == "turn" or not turns):
             series.first.observe(sample.ttft)
+            series.first_token.observe(sample.ttft)
         if sample.part == "turn":
             return
         self._outcome(sample).inc()
@@ -123,6 +137,20 @@ class Metrics:
         """`count` is asked whenever metrics are."""
         self._calls.set_function(lambda: float(count()))
 
+    def ask_standing(self, standing: Callable[[], Iterable[Standing]]) -> None:
+        """`standing` is asked whenever metrics are."""
+        self._registry.register(StandingGauges(standing))
+
+    def ask_whether_local(self, local: Callable[[], bool]) -> None:
+        """`local`: whether the state that replicas share cannot be reached. Asked whenever metrics are; where nothing is
+        shared there is no gauge, so that an alert on it is never false."""
+        gauge = Gauge(
+            "trunkline_state_local",
+            "1 while shared state is out of reach and this process routes alone",
+            registry=self._registry,
+        )
+        gauge.set_function(lambda: float(local()))
+
     def exposition(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self._registry)
@@ -135,6 +163,7 @@ class Metrics:
             who = (sample.route, OPERATIONS[sample.kind], provider, model)
             series = self._series[key] = _Series(
                 self._first.labels(*who),
+                self._first_token.labels(sample.route, sample.target, sample.kind),
                 self._duration.labels(*who),
                 self._tokens.labels(*who, "input"),
                 self._tokens.labels(*who, "output"),
