@@ -15,6 +15,7 @@ from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest
 from gateway.routing.engine import Engine
 from gateway.routing.route import Route, Target
+from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 
 EVENTS, ROUNDS, PAUSE_EVERY = 20_000, 9, 10
@@ -35,6 +36,12 @@ class Burst:
 
 class Nowhere:
     def record(self, sample: Sample) -> None:
+        pass
+
+    def decided(self, decision: Decision) -> None:
+        pass
+
+    def settled(self, decision: Decision) -> None:
         pass
 
 

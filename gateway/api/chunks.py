@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import orjson
 
-from gateway.contract.events import Finished, Passed, ProviderEvent, TextDelta, ToolCallDelta, Usage
+from gateway.contract.events import (
+    AnswerEvent,
+    Finished,
+    Passed,
+    ProviderEvent,
+    Rerouted,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 
 DONE = b"data: [DONE]\n\n"
 _FIELDS = {"text": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
@@ -47,13 +56,15 @@ class Chunks:
         self._usage_told = False
         self._end = b',"usage":null}\n\n' if usage else b"}\n\n"
 
-    def encode(self, event: ProviderEvent) -> bytes:
+    def encode(self, event: AnswerEvent) -> bytes:
         """What is sent for it: whole server-sent events, or nothing."""
         match event:
             case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
                 self._first = self._first or event.raw
                 self._usage_told |= isinstance(event, Usage)
                 return b"" if self._unwanted(event) else frame(event.raw)
+            case Rerouted():
+                return self._rerouted(event)
             case Usage():
                 self._usage = event
             case Finished() if self._first is not None:
@@ -67,6 +78,14 @@ class Chunks:
             case Finished():
                 return self._delta({}, "", finish_reason(event)) + self._usage_chunk(self._common)
         return b""
+
+    def _rerouted(self, event: Rerouted) -> bytes:
+        """Another target goes on: its chunks are ours from here, with the stream's id and its own name."""
+        head = orjson.loads((self._common if self._first is None else _head_of(self._first)) + b"}")
+        self._common = orjson.dumps({**head, "model": event.target})[:-1]
+        self._first, self._role_told = None, True
+        told = f": rerouted from {event.origin} to {event.target}: {event.reason}"
+        return " ".join(told.split()).encode() + b"\n\n"
 
     def _unwanted(self, event: ProviderEvent) -> bool:
         """The usage chunk a caller did not ask for. Some upstreams send usage inside the last chunk instead: that one stays."""

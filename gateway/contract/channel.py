@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -80,16 +79,16 @@ class Channel(Generic[T]):
     def reader(self, start: int | None = None) -> Reader[T]:
         return Reader(self, max(self._first, self._mark if start is None else start))
 
-    @contextmanager
-    def watched(self, watcher: Callable[[T, float], None]) -> Iterator[None]:
-        """While inside, `watcher` is told of every item and when it was put, from the mark on."""
+    def watch(self, watcher: Callable[[T, float], None]) -> None:
+        """`watcher` is told of every item and when it was put, from the mark on, until `unwatch`."""
         for index in range(max(self._first, self._mark), self.end):
             entry = self._entry(index)
             watcher(entry.item, entry.at)
         self._watchers.append(watcher)
-        try:
-            yield
-        finally:
+
+    def unwatch(self, watcher: Callable[[T, float], None]) -> None:
+        """Again is a no-op."""
+        if watcher in self._watchers:
             self._watchers.remove(watcher)
 
     def _drop(self) -> float:

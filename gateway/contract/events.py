@@ -133,6 +133,15 @@ class Finished:
     raw: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rerouted:
+    """The engine's: `origin` failed in the middle of its answer for `reason`, and `target` goes on with it."""
+
+    origin: str
+    target: str
+    reason: str
+
+
 ProviderEvent = (
     Ready
     | SpeechStarted
@@ -148,5 +157,7 @@ ProviderEvent = (
     | Passed
     | Finished
 )
+AnswerEvent = ProviderEvent | Rerouted
+"""What comes out of the engine."""
 Events = AsyncGenerator[ProviderEvent, None]
 """What every verb of a provider returns. Whoever opens it closes it (`contextlib.aclosing`); closing it closes the upstream."""

@@ -1,10 +1,12 @@
-"""Attempt: one target's stream under its route's deadlines. Closing it closes the upstream and records the sample."""
+"""Attempt: one target's stream under its route's deadlines. Closing it closes the upstream and samples how it went."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from gateway.contract.errors import (
     ContextTooLong,
@@ -16,13 +18,15 @@ from gateway.contract.errors import (
     Unavailable,
 )
 from gateway.contract.events import Events, Finished, ProviderEvent, TextDelta, Usage
-from gateway.contract.requests import Commit, Input
+from gateway.contract.requests import ChatRequest, Commit, Input, Request, TranscribeRequest
 from gateway.routing.deadline import Deadline
-from gateway.routing.route import Route, Target
+from gateway.routing.route import Policy, Route, Target
 from gateway.routing.stopwatch import Stopwatch
 from gateway.telemetry.sample import Outcome, Sample
 
-Record = Callable[[Sample], None]
+SILENCE = 1.0
+"""Seconds of tts audio without a sound that are not a pause, but a fault."""
+
 _OUTCOMES: tuple[tuple[type[ProviderError], Outcome], ...] = (
     (RateLimited, "rate_limited"),
     (Unauthorized, "unauthorized"),
@@ -32,38 +36,79 @@ _OUTCOMES: tuple[tuple[type[ProviderError], Outcome], ...] = (
 )
 
 
+class TooLate(Unavailable):
+    """A deadline of ours passed."""
+
+
 def outcome_of(error: ProviderError, committed: bool) -> Outcome:
     if committed:
         return "cut"
-    if isinstance(error, _TooLate):
+    if isinstance(error, TooLate):
         return "timeout"
     return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "unavailable")
 
 
-class _TooLate(Unavailable):
-    """A deadline of ours passed."""
+def is_whole(request: Request) -> bool:
+    """Whether the answer comes in one piece, or late by nature: nothing tells a slow target from a silent one."""
+    match request:
+        case ChatRequest():
+            return not request.stream
+        case TranscribeRequest():
+            return not request.partials
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds. `first`: until the first useful event, and until each turn's; the others as in Policy."""
+
+    first: float
+    idle: float
+    total: float
+
+    @staticmethod
+    def of(policy: Policy, request: Request, learned: float | None = None) -> Limits:
+        """`learned`: what the target's own history allows, never more than the policy does."""
+        if is_whole(request):
+            first = policy.answer
+        else:
+            first = policy.ttft_deadline if learned is None else min(policy.ttft_deadline, learned)
+        return Limits(first, policy.idle, policy.total)
 
 
 class Attempt:
-    """One target's stream under the policy's deadlines. Closing it closes the upstream and records the sample."""
+    """`sampled`: told of each turn of a long stream as it ends, and of the attempt itself when it is closed."""
 
-    def __init__(self, route: Route, target: Target, events: Events, streams: bool, record: Record) -> None:
-        self.route, self.target = route, target
+    def __init__(
+        self,
+        route: Route,
+        target: Target,
+        events: Events,
+        request: Request,
+        limits: Limits,
+        sampled: Callable[[Attempt, Sample], None],
+    ) -> None:
+        self.route, self.target, self.request = route, target, request
         self.head: deque[ProviderEvent] = deque()
         self.ttft: float | None = None
         self.finished = False
-        self._policy = route.policy
-        self._first_within = route.policy.ttft_deadline if streams else route.policy.answer
-        self._events, self._record = events, record
+        self.lost = False
+        """Set by whoever closes it because another was faster."""
+        self._limits, self._events, self._sampled = limits, events, sampled
         self._loop = asyncio.get_running_loop()
         self.opened = self._turn_began = self._loop.time()
-        self._watch = Stopwatch(route.kind, self.opened)
+        self._ends = self.opened + limits.total
+        upload = route.kind == "stt" and is_whole(request)
+        self._watch = Stopwatch(route.kind, self.opened, upload)
         self._deadline = Deadline()
         self._usage = Usage()
-        self._error: ProviderError | None = None
+        self.error: ProviderError | None = None
         self._reading = self._flowing = False
-        self._ends = self.opened + route.policy.total
         self._set_deadline()
+
+    @property
+    def committed(self) -> bool:
+        return self._watch.committed
 
     def input(self, item: Input, at: float) -> None:
         """Told of every input as it is put (Channel.watched)."""
@@ -81,10 +126,11 @@ class Attempt:
             event = await self.next()
             read.append(event)
             if isinstance(event, Finished):
-                if self.route.kind == "tts" and not self._watch.owed:
+                if self.route.kind == "tts" and not self._watch.owed and not self._watch.silent:
                     break  # nothing to say is no failure
-                self.finished = False
                 raise self._failed(Unavailable("finished without content", self.target.provider))
+            if self._watch.silent > SILENCE:
+                raise self._failed(Unavailable("its audio is silent", self.target.provider))
         self.head = read
 
     async def next(self) -> ProviderEvent:
@@ -94,6 +140,11 @@ class Attempt:
         if self.finished:
             raise StopAsyncIteration
         deadline = self._deadline
+        # The wait counts from here: a caller who is slow to ask is not the target's silence.
+        if self._flowing:
+            deadline.when = min(self._loop.time() + self._limits.idle, self._ends)
+        else:
+            self._set_deadline()
         deadline.enter()
         self._reading = True
         try:
@@ -108,32 +159,35 @@ class Attempt:
         finally:
             deadline.leave()
         self._reading = False
-        if type(event) is TextDelta and self._flowing:
-            deadline.when = min(self._loop.time() + self._policy.idle, self._ends)
-        else:
+        if not (self._flowing and type(event) is TextDelta):
             self._seen(event)
         return event
 
     async def close(self, error: BaseException | None = None) -> None:
-        """Close the upstream and record how it went. `error`: the exception that passes by, if one does."""
+        """Close the upstream and sample how it went. `error`: the exception that passes by, if one does. Again is a no-op."""
         self._deadline.close()
         try:
             await self._events.aclose()
         finally:
-            outcome: Outcome = "cancelled"
-            if self._error is not None:
-                outcome = outcome_of(self._error, self._watch.committed)
-            elif self.finished:
-                outcome = "ok"
-            elif self._reading and not isinstance(error, asyncio.CancelledError | GeneratorExit):
-                outcome = "bug"  # the provider raised what it must not
-            self._sample(outcome, self.ttft, self._loop.time() - self.opened)
+            sampled, self._sampled = self._sampled, _nobody
+            sampled(self, self._sample(self._outcome(error), self.ttft, self._loop.time() - self.opened, self._usage))
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        if self.lost:
+            return "lost"
+        if self.error is not None:
+            return outcome_of(self.error, self._watch.committed)
+        if self.finished:
+            return "ok"
+        if self._reading and error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return "bug"  # the provider raised what it must not
+        return "cancelled"
 
     def _explain(self) -> None:
         try:
             self._deadline.explain()
         except TimeoutError as error:
-            raise self._failed(_TooLate(self._late(), self.target.provider)) from error
+            raise self._failed(TooLate(self._late(), self.target.provider)) from error
 
     def _seen(self, event: ProviderEvent) -> None:
         now = self._loop.time()
@@ -142,42 +196,47 @@ class Attempt:
             if self.ttft is None:
                 self.ttft = first
             if self.route.kind in ("stt", "s2s"):
-                self._sample("ok", first, now - self._turn_began, turn=True)
+                self._sampled(self, self._sample("ok", first, now - self._turn_began, Usage(), turn=True))
         if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Finished):
+            if self._watch.unspoken:
+                raise self._failed(Unavailable("finished before everything was spoken", self.target.provider))
             self.finished = True
         self._flowing = self.route.kind == "llm" and self._watch.committed
-        self._set_deadline(now)
 
-    def _sample(self, outcome: Outcome, ttft: float | None, duration: float, turn: bool = False) -> None:
-        route, usage = self.route, Usage() if turn else self._usage
-        self._record(
-            Sample(
-                route.name, route.kind, str(self.target), outcome, ttft, duration, usage, "turn" if turn else "attempt"
-            )
-        )
+    def _sample(
+        self, outcome: Outcome, ttft: float | None, duration: float, usage: Usage, turn: bool = False
+    ) -> Sample:
+        part: Literal["attempt", "turn"] = "turn" if turn else "attempt"
+        return Sample(self.route.name, self.route.kind, str(self.target), outcome, ttft, duration, usage, part)
 
-    def _set_deadline(self, now: float | None = None) -> None:
-        """TTFT deadline until the commit event, and for whatever is owed; idle between events after it; none while nothing is owed."""
-        watch, policy = self._watch, self._policy
+    def _set_deadline(self) -> None:
+        """Until the first event, and for whatever is owed; idle between events after it; none while nothing is owed."""
+        watch, limits = self._watch, self._limits
+        idle = self._loop.time() + limits.idle
         if watch.asked is not None:
-            self._deadline.when = watch.asked + self._first_within
+            due = watch.asked + limits.first
+            # The finals of a long upload come one by one, and only the last ends what was asked.
+            self._deadline.when = max(due, idle) if watch.committed and watch.upload else due
         elif not watch.committed and self.route.kind in ("stt", "s2s"):
-            self._deadline.when = self.opened + self._first_within
+            self._deadline.when = self.opened + limits.first
         elif watch.owed:
-            when = (self._loop.time() if now is None else now) + policy.idle
-            self._deadline.when = min(when, self.opened + policy.total) if self.route.kind == "llm" else when
+            self._deadline.when = min(idle, self._ends) if self.route.kind == "llm" else idle
         else:
             self._deadline.when = None
 
     def _late(self) -> str:
         if self._watch.asked is not None or not self._watch.committed:
-            return f"nothing useful within {self._first_within:g} s"
+            return f"nothing useful within {self._limits.first:g} s"
         if self._loop.time() >= self._ends:
-            return f"not finished within {self._policy.total:g} s"
-        return f"silent for {self._policy.idle:g} s"
+            return f"not finished within {self._limits.total:g} s"
+        return f"silent for {self._limits.idle:g} s"
 
     def _failed(self, error: ProviderError) -> ProviderError:
-        self._error = error
+        self.error, self.finished = error, False
         return error
+
+
+def _nobody(attempt: Attempt, sample: Sample) -> None:
+    pass

@@ -1,4 +1,4 @@
-"""The engine: opens a route's targets, one after the other, until one gives its first useful event. One loop for four kinds.
+"""The engine: opens a route's targets until one gives its first useful event. One loop for four kinds.
 
 async with engine.open("chat", request) as answer:   # raises before anything was given: AllTargetsFailed, Refused, ...
     async for event in answer:                        # raises ProviderError if the target fails after that
@@ -10,32 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 
 from gateway.contract.channel import Channel
 from gateway.contract.errors import (
-    AllTargetsFailed,
     FailedAttempt,
     NoSuchRoute,
     NoTargetAwake,
-    ProviderError,
-    Refused,
 )
-from gateway.contract.events import Events, ProviderEvent
-from gateway.contract.provider import LanguageModel, SpeechToSpeech, SpeechToText, TextToSpeech
-from gateway.contract.requests import (
-    ChatRequest,
-    ConverseRequest,
-    Input,
-    Request,
-    SpeakRequest,
-    TranscribeRequest,
-)
-from gateway.routing.attempt import Attempt
+from gateway.contract.events import AnswerEvent
+from gateway.contract.requests import Input, Request
+from gateway.routing.attempt import Attempt, is_whole
+from gateway.routing.board import Boards
+from gateway.routing.opening import Opening, Recorder
+from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
-from gateway.telemetry.sample import Sample
+from gateway.telemetry.decisions import Decision
 
 log = logging.getLogger(__name__)
 
@@ -43,56 +37,47 @@ Providers = Mapping[str, object]
 """Built providers by the name of their row."""
 
 
-class Recorder(Protocol):
-    def record(self, sample: Sample) -> None: ...
-
-
-def start(provider: object, model: str, request: Request, inputs: Channel[Input]) -> Events:
-    """The provider's stream for this request; nothing happens before its first event is awaited."""
-    match request, provider:
-        case ChatRequest(), LanguageModel():
-            return provider.chat(model, request)
-        case TranscribeRequest(), SpeechToText():
-            return provider.transcribe(model, request, inputs.reader())
-        case SpeakRequest(), TextToSpeech():
-            return provider.speak(model, request, inputs.reader())
-        case ConverseRequest(), SpeechToSpeech():
-            return provider.converse(model, request, inputs.reader())
-    raise TypeError(f"{type(provider).__module__} does not serve {type(request).__name__}")
-
-
 class Answer:
     """The stream of the target that answered. `attempts`: those that failed before it."""
 
-    def __init__(self, attempt: Attempt, attempts: list[FailedAttempt]) -> None:
-        self._attempt = attempt
+    def __init__(self, attempt: Attempt, attempts: list[FailedAttempt], recovery: Recovery | None) -> None:
+        self._attempt, self._recovery = attempt, recovery
         self.attempts = attempts
 
     @property
     def target(self) -> Target:
-        return self._attempt.target
+        return self._attempt.target if self._recovery is None else self._recovery.attempt.target
 
     @property
     def ttft(self) -> float | None:
         """Seconds; of the first turn for stt and s2s."""
         return self._attempt.ttft
 
-    def __aiter__(self) -> AsyncIterator[ProviderEvent]:
+    def __aiter__(self) -> AsyncIterator[AnswerEvent]:
         return self
 
-    def __anext__(self) -> Coroutine[None, None, ProviderEvent]:
-        return self._attempt.next()
+    def __anext__(self) -> Coroutine[None, None, AnswerEvent]:
+        return self._attempt.next() if self._recovery is None else self._recovery.next()
 
-    def ready(self) -> ProviderEvent | None:
-        """An event that needs no waiting, if there is one: those read before the answer was given."""
-        return self._attempt.head.popleft() if self._attempt.head else None
+    async def close(self, error: BaseException | None) -> None:
+        """The engine's."""
+        await (self._attempt if self._recovery is None else self._recovery.attempt).close(error)
 
 
 class Engine:
-    """`routes` may be replaced while requests run: each keeps the route it began with."""
+    """`routes` may be replaced while requests run: each keeps the route it began with. `boards`: what is known of targets."""
 
-    def __init__(self, routes: Mapping[str, Route], providers: Providers, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        providers: Providers,
+        recorder: Recorder,
+        rng: random.Random | None = None,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
         self.routes, self._providers, self._recorder = routes, providers, recorder
+        self._rng, self._unix = rng or random.Random(), unix
+        self.boards = Boards(self._rng)
 
     def route(self, name: str) -> Route:
         """Raises NoSuchRoute."""
@@ -103,38 +88,30 @@ class Engine:
 
     @asynccontextmanager
     async def open(self, route: str, request: Request, inputs: Channel[Input] | None = None) -> AsyncIterator[Answer]:
-        """Entering returns once a target gave its first useful event. Raises NoSuchRoute, NoTargetAwake, Refused, AllTargetsFailed."""
+        """Entering returns once a target gave its first useful event.
+
+        Raises NoSuchRoute, NoTargetAwake, AllTargetsFailed, Refused, ContextTooLong.
+        """
         named = self.route(route)
         if not named.targets:
             raise NoTargetAwake(named.name, [f"{target}: {why}" for target, why in named.asleep.items()])
-        inputs = inputs if inputs is not None else Channel()
-        failed: list[FailedAttempt] = []
-        for target in named.targets:
-            async with AsyncExitStack() as stack:
-                attempt = await self._attempt(stack, named, target, request, inputs)
-                try:
-                    await attempt.begin()
-                except Refused:
-                    raise
-                except ProviderError as error:
-                    failed.append(FailedAttempt(str(target), error, asyncio.get_running_loop().time() - attempt.opened))
-                    log.info("route %s: %s failed: %s", named.name, target, type(error).__name__)
-                    continue
-                yield Answer(attempt, failed)
-                return
-        raise AllTargetsFailed(named.name, failed)
-
-    async def _attempt(
-        self, stack: AsyncExitStack, route: Route, target: Target, request: Request, inputs: Channel[Input]
-    ) -> Attempt:
-        events = start(self._providers[target.provider], target.model, request, inputs)
-        streams = request.stream if isinstance(request, ChatRequest) else True
-        attempt = Attempt(route, target, events, streams, self._recorder.record)
-
-        async def close(_: object, error: BaseException | None, __: object) -> bool:
-            await attempt.close(error)
-            return False
-
-        stack.push_async_exit(close)
-        stack.enter_context(inputs.watched(attempt.input))
-        return attempt
+        board = self.boards.of(named, is_whole(request))
+        plan = board.plan(asyncio.get_running_loop().time(), named)
+        decision = Decision(
+            secrets.token_hex(8), self._unix(), named.name, named.kind, named.policy.order, plan.candidates
+        )
+        self._recorder.decided(decision)
+        channel = inputs if inputs is not None else Channel()
+        opening = Opening(named, request, channel, board, self._providers, decision, self._recorder, self._rng)
+        try:
+            attempt, race = await opening.race(plan.targets)
+            answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets))
+            try:
+                yield answer
+            except BaseException as error:
+                await answer.close(error)
+                raise
+            else:
+                await answer.close(None)
+        finally:
+            opening.settle()

@@ -3,15 +3,18 @@
 | kind | the engine commits at | asked | first |
 |---|---|---|---|
 | llm | first text, reasoning or tool delta | open | same event |
-| tts | first audio | first text not yet flushed | same event |
-| stt | Ready | Commit, or SpeechEnded | the final Transcript that ends the turn |
+| tts | first audible audio | first text not yet flushed | same event |
+| stt | Ready; an upload's first final Transcript | Commit, or SpeechEnded | the final Transcript that ends the turn |
 | s2s | Ready | Commit, or SpeechEnded | first AudioDelta |
 """
 
 from __future__ import annotations
 
+import sys
+from array import array
 from dataclasses import dataclass, field
 
+from gateway.contract.audio import Audio
 from gateway.contract.events import (
     AudioDelta,
     Flushed,
@@ -24,21 +27,42 @@ from gateway.contract.events import (
 )
 from gateway.contract.requests import Commit, Input, Kind
 
+AUDIBLE = 16
+"""A sample from this size on may be heard (-66 dB): below it is what a broken voice sends."""
+
+
+def audible(audio: Audio) -> bool:
+    if not audio.pcm.strip(b"\0"):
+        return False
+    samples = array("h", audio.pcm[: audio.samples * 2])
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return max(samples) >= AUDIBLE or min(samples) <= -AUDIBLE
+
 
 @dataclass(slots=True)
 class Stopwatch:
-    """One attempt's clock. `asked`: when the answer now owed was asked for, None while nothing is owed."""
+    """One attempt's clock. `asked`: when the answer now owed was asked for, None while nothing is owed; `upload`: all input
+    is there and no partial is wanted, so a target that is ready and then fails can still be left; `silent`: seconds of tts
+    audio so far in which nothing can be heard."""
 
     kind: Kind
     opened: float
+    upload: bool = False
     asked: float | None = None
     committed: bool = False
+    silent: float = 0.0
     _text: bool = field(default=False)  # tts: text was put since the last Commit
     _unflushed: int = field(default=0)  # tts: Commits not yet answered
 
     def __post_init__(self) -> None:
         if self.kind == "llm":
             self.asked = self.opened
+
+    @property
+    def unspoken(self) -> bool:
+        """Whether a Commit of a tts stream was not answered."""
+        return self._unflushed > 0
 
     @property
     def owed(self) -> bool:
@@ -69,13 +93,18 @@ class Stopwatch:
             case TextDelta() | ToolCallDelta() if self.kind == "llm":
                 self.committed = True
                 return self._first(at)
-            case AudioDelta() if self.kind in ("tts", "s2s"):
-                self.committed |= self.kind == "tts"
+            case AudioDelta(audio) if self.kind in ("tts", "s2s"):
+                if not self.committed or self.kind == "s2s":
+                    if not audible(audio):
+                        self.silent += audio.seconds
+                        return None
+                    self.committed, self.silent = True, 0.0
                 return self._first(at)
-            case Transcript(ends_turn=True) if self.kind == "stt":
-                return self._first(at)
-            case Ready() if self.kind in ("stt", "s2s"):
+            case Transcript(final=True) if self.kind == "stt":
                 self.committed = True
+                return self._first(at) if event.ends_turn else None
+            case Ready() if self.kind in ("stt", "s2s"):
+                self.committed |= not self.upload
             case SpeechEnded() if self.kind in ("stt", "s2s") and self.asked is None:
                 self.asked = at
             case Flushed() if self.kind == "tts":

@@ -10,6 +10,7 @@ from gateway.contract.requests import Kind
 
 Outcome = Literal[
     "ok",
+    "lost",
     "cancelled",
     "unavailable",
     "timeout",
@@ -26,7 +27,7 @@ Outcome = Literal[
 @dataclass(frozen=True, slots=True)
 class Sample:
     """`ttft`: seconds from asked to first (DESIGN.md), None if it never came; `duration`: seconds the attempt or turn took;
-    `outcome`: `cut` is a failure after first content; `part`: a turn is one of many in a stream (stt, s2s)."""
+    `outcome`: `lost` a race to a faster target, `cut` is a failure after first content; `part`: a turn is one of many in a stream (stt, s2s)."""
 
     route: str
     kind: Kind

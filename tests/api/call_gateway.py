@@ -21,6 +21,7 @@ from gateway.contract.requests import Commit, Input, SpeakRequest
 from gateway.media.reach import Media
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute, Policy, Route, Target
+from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 from gateway.transports.webrtc import WebRtc
 from tests.calls.scene import Ear, Knows, Mind, loudness_vad
@@ -55,6 +56,12 @@ class Singer:
 
 class NoRecorder:
     def record(self, sample: Sample) -> None:
+        pass
+
+    def decided(self, decision: Decision) -> None:
+        pass
+
+    def settled(self, decision: Decision) -> None:
         pass
 
 

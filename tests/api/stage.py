@@ -29,7 +29,7 @@ from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.sample import Sample
 from tests.serving import Served, client, plain_http, serving
 
-POLICY = Policy(ttft_deadline=5.0, answer=10.0, idle=5.0, total=60.0)
+POLICY = Policy("priority", retries=0, mid_stream="error", ttft_deadline=5.0, answer=10.0, idle=5.0, total=60.0)
 Step = ProviderEvent | float | Exception
 """An event is given, a number waited for, an error raised."""
 

@@ -39,6 +39,7 @@ from gateway.contract.events import (
 from gateway.contract.requests import ChatRequest, Clear, Commit, Input, SpeakRequest, TranscribeRequest
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute, Policy, Route, Target
+from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -278,7 +279,7 @@ class Scene:
                 if hasattr(provider, verb):
                     providers[f"spare{number}"] = provider
                     targets.append(Target(f"spare{number}", "two"))
-            routes[name] = Route(name, kind, tuple(targets), Policy())  # type: ignore[arg-type]
+            routes[name] = Route(name, kind, tuple(targets), Policy("priority", retries=0, mid_stream="error"))  # type: ignore[arg-type]
         self.stage = Stage()
         self.engine = Engine(routes, providers, self)
         self.registry = Registry(self.engine, lambda: self._vad, self._turn_model, self._rules)
@@ -293,6 +294,12 @@ class Scene:
 
     def record(self, sample: Sample) -> None:
         self.samples.append(sample)
+
+    def decided(self, decision: Decision) -> None:
+        pass
+
+    def settled(self, decision: Decision) -> None:
+        pass
 
     # the caller
 

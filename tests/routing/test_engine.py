@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -34,11 +34,12 @@ from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest, Commit, Input, Kind, SpeakRequest, TranscribeRequest
 from gateway.routing.engine import Engine
 from gateway.routing.route import Policy, Route, Target
+from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 from tests.virtual_time import virtual
 
 HELLO = ChatRequest((Message.of("user", "hello"),))
-POLICY = Policy(ttft_deadline=2.0, answer=30.0, idle=5.0, total=60.0)
+POLICY = Policy("priority", ttft_deadline=2.0, answer=30.0, idle=5.0, total=60.0, retries=0, mid_stream="error")
 Step = ProviderEvent | float | ProviderError | ValueError
 SECOND = Audio.silence(1.0, 16_000)
 
@@ -46,9 +47,16 @@ SECOND = Audio.silence(1.0, 16_000)
 class Scripted:
     """Plays a script: events are given, numbers are waited for, errors are raised. Counts what is open."""
 
-    def __init__(self, *steps: Step, heard: Callable[[Input], list[Step]] | None = None) -> None:
-        self.steps, self.heard = steps, heard
+    def __init__(
+        self,
+        *steps: Step,
+        heard: Callable[[Input], list[Step]] | None = None,
+        failing: Sequence[ProviderError] = (),
+    ) -> None:
+        """`failing`: what the first chats raise before the script is played."""
+        self.steps, self.heard, self.failing = steps, heard, list(failing)
         self.opened = self.open = 0
+        self.asked: ChatRequest | None = None
 
     async def _play(self, steps: tuple[Step, ...] | list[Step]) -> Events:
         for step in steps:
@@ -62,7 +70,10 @@ class Scripted:
     async def chat(self, model: str, request: ChatRequest) -> Events:
         self.opened += 1
         self.open += 1
+        self.asked = request
         try:
+            if self.failing:
+                raise self.failing.pop(0)
             async for event in self._play(self.steps):
                 yield event
         finally:
@@ -88,6 +99,12 @@ class Scripted:
 
 
 class Samples(list[Sample]):
+    def decided(self, decision: Decision) -> None:
+        pass
+
+    def settled(self, decision: Decision) -> None:
+        pass
+
     record = list.append
 
 
@@ -311,7 +328,7 @@ async def test_a_turn_that_is_never_finalised_is_a_failure() -> None:
 
 @virtual
 async def test_speech_counts_from_its_first_text_and_may_wait_for_it() -> None:
-    sound = AudioDelta(SECOND)
+    sound = AudioDelta(Audio(b"\x00\x20" * 24_000, 24_000))
 
     def speaks(item: Input) -> list[Step]:
         return [0.1, sound] if isinstance(item, str) else [Flushed()]
@@ -326,6 +343,47 @@ async def test_speech_counts_from_its_first_text_and_may_wait_for_it() -> None:
         assert [event async for event in answer] == [sound, Flushed(), Finished()]
     assert samples[0].outcome == "ok"
     assert samples[0].ttft == pytest.approx(0.1)
+
+
+@virtual
+async def test_a_voice_without_a_sound_is_left_for_the_next() -> None:
+    def mute(item: Input) -> list[Step]:
+        return [AudioDelta(SECOND), AudioDelta(SECOND)] if isinstance(item, str) else [Flushed()]
+
+    def speaks(item: Input) -> list[Step]:
+        return [AudioDelta(Audio(b"\x00\x20" * 24_000, 24_000))] if isinstance(item, str) else [Flushed()]
+
+    inputs: Channel[Input] = Channel()
+    inputs.put("Hello.")
+    inputs.put(Commit())
+    inputs.close()
+    gateway, samples = engine("tts", a=Scripted(heard=mute), b=Scripted(heard=speaks))
+    async with gateway.open("r", SpeakRequest(), inputs) as answer:
+        assert [type(event) for event in [e async for e in answer]] == [AudioDelta, Flushed, Finished]
+    assert outcomes(samples) == [("a/m", "unavailable"), ("b/m", "ok")]
+
+
+@virtual
+async def test_an_upload_whose_target_never_answers_is_heard_by_the_next() -> None:
+    inputs: Channel[Input] = Channel()
+    inputs.put(SECOND)
+    inputs.put(Commit())
+    inputs.close()
+    gateway, samples = engine("stt", a=Scripted(Ready(), heard=lambda item: [100.0]), b=Scripted(Ready(), heard=hears))
+    async with gateway.open("r", TranscribeRequest(16_000, partials=False), inputs) as answer:
+        assert str(answer.target) == "b/m"
+        assert [type(event) for event in [e async for e in answer]] == [Ready, Transcript, Finished]
+    assert [sample.outcome for sample in samples if sample.part == "attempt"] == ["lost", "ok"]
+
+
+@virtual
+async def test_a_caller_slow_to_ask_is_not_the_target_s_silence() -> None:
+    gateway, samples = engine(a=Scripted(TextDelta("a"), 4.0, TextDelta("b"), Finished()))
+    async with gateway.open("r", HELLO) as answer:
+        await anext(answer)
+        await asyncio.sleep(30)
+        assert [event async for event in answer] == [TextDelta("b"), Finished()]
+    assert outcomes(samples) == [("a/m", "ok")]
 
 
 @virtual

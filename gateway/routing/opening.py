@@ -1,0 +1,135 @@
+"""Opening: one request on its way through a route. Opens its attempts, and tells the board, the decision and the recorder
+how each went."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.contract.channel import Channel
+from gateway.contract.events import Events
+from gateway.contract.requests import (
+    ChatRequest,
+    ConverseRequest,
+    Input,
+    Kind,
+    Request,
+    SpeakRequest,
+    TranscribeRequest,
+)
+from gateway.routing.attempt import Attempt, Limits, is_whole
+from gateway.routing.board import Board, Ticket
+from gateway.routing.race import Race
+from gateway.routing.route import Route, Target
+from gateway.telemetry.decisions import Decision, Tried, Why
+from gateway.telemetry.sample import Sample
+
+Verb = Callable[..., Events]
+VERBS: Mapping[type[Request], str] = {
+    ChatRequest: "chat",
+    TranscribeRequest: "transcribe",
+    SpeakRequest: "speak",
+    ConverseRequest: "converse",
+}
+HEDGED: frozenset[Kind] = frozenset({"llm", "stt", "tts"})
+"""A second speech-to-speech session may act (its tools do); the others only compute."""
+
+
+class Recorder(Protocol):
+    def record(self, sample: Sample) -> None: ...
+
+    def decided(self, decision: Decision) -> None: ...
+
+    def settled(self, decision: Decision) -> None: ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    ticket: Ticket
+    tried: Tried
+
+
+class Opening:
+    """Implements race.Course. `decision` is filled in as attempts go."""
+
+    def __init__(
+        self,
+        route: Route,
+        request: Request,
+        inputs: Channel[Input],
+        board: Board,
+        providers: Mapping[str, object],
+        decision: Decision,
+        recorder: Recorder,
+        rng: random.Random,
+    ) -> None:
+        self.route, self.request, self.inputs = route, request, inputs
+        self.decision = decision
+        self._board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
+        self._whole = is_whole(request)
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._entries: dict[Attempt, _Entry] = {}
+        self._why: Why | None = None
+
+    async def race(self, targets: Sequence[Target], why: Why | None = None) -> tuple[Attempt, Race]:
+        """The first of `targets` to give something useful. `why`: what its attempts are, if not what a race calls them."""
+        self._why = why
+        race = Race(self.route, targets, self, self._rng)
+        attempt = await race.run()
+        now = self._loop.time()
+        measured = attempt.ttft if self.route.kind in ("llm", "tts") else None
+        self._board.first(now, self._entries[attempt].ticket, measured)
+        self.decision.chosen = str(attempt.target)
+        return attempt, race
+
+    def launch(self, target: Target, why: Why) -> Attempt:
+        now = self._loop.time()
+        ticket = self._board.started(now, target)
+        verb = getattr(self._providers[target.provider], VERBS[type(self.request)])
+        speech = self.route.kind != "llm"
+        events = verb(target.model, self.request, self.inputs.reader()) if speech else verb(target.model, self.request)
+        limits = Limits.of(self.route.policy, self.request, None if self._whole else self._board.deadline(now, ticket))
+        attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)
+        if speech:
+            self.inputs.watch(attempt.input)
+        tried = Tried(str(target), self._why or why, now - self._began)
+        self.decision.tried.append(tried)
+        self._entries[attempt] = _Entry(ticket, tried)
+        return attempt
+
+    def hedge_after(self, attempt: Attempt) -> float | None:
+        if self.route.kind not in HEDGED:
+            return None
+        after = self._board.hedge_after(self._loop.time(), self._entries[attempt].ticket)
+        # Where the answer comes whole, no deadline can tell slow from silent: another target races it instead.
+        return min(self.route.policy.ttft_deadline, after or 1e9) if self._whole else after
+
+    def take_hedge(self) -> bool:
+        return self._board.take_hedge(self._loop.time())
+
+    def take_retry(self) -> bool:
+        return self._board.take_retry(self._loop.time())
+
+    def settle(self) -> None:
+        """The request is over."""
+        self.decision.done = True
+        self._recorder.settled(self.decision)
+
+    def _sampled(self, attempt: Attempt, sample: Sample) -> None:
+        now, entry = self._loop.time(), self._entries[attempt]
+        if sample.part == "turn":
+            self._board.turn(now, entry.ticket, sample.ttft or 0.0)
+        else:
+            self.inputs.unwatch(attempt.input)
+            error = attempt.error
+            self._board.ended(now, entry.ticket, sample.outcome, error.retry_after if error else None)
+            tried = entry.tried
+            tried.outcome, tried.ttft, tried.duration = sample.outcome, sample.ttft, sample.duration
+            if error is not None:
+                status = f" {error.status}" if error.status is not None else ""
+                tried.error = type(error).__name__ + status
+        self._recorder.record(sample)
