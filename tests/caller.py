@@ -27,27 +27,20 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import av
 import httpx
-import numpy as np
-import numpy.typing as npt
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtp import RtpPacket
 
-Samples = npt.NDArray[np.int16]
-RATE = 24_000
-"""Samples per second of what is heard."""
-_MIC_RATE = 48_000  # what aiortc encodes at: no resampler of its own, which would hold back a frame
-_MIC_FRAME = 960
-_WINDOW = 0.01
-VOICED = 250.0
-"""RMS of 10 ms, of 32768, from which it counts as voiced (about -42 dBFS)."""
+from tests.heard import RATE, Heard, voiced
+from tests.mic import Mic, Said, load
+from tests.sounds import Samples
+
+__all__ = ["RATE", "Caller", "Event", "Heard", "Mic", "Said", "Samples", "load", "voiced"]
 
 
 class Answers(Protocol):
@@ -65,183 +58,6 @@ class Event:
     @property
     def type(self) -> str:
         return str(self.body.get("type"))
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An utterance as it left the mouth; times of the loop's clock."""
-
-    began: float
-    samples: Samples
-
-    @property
-    def ended(self) -> float:
-        return self.began + len(self.samples) / _MIC_RATE
-
-    @property
-    def voice_began(self) -> float:
-        return self.began + float(voiced(self.samples, _MIC_RATE)[0]) * _WINDOW
-
-    @property
-    def voice_ended(self) -> float:
-        return self.began + float(voiced(self.samples, _MIC_RATE)[-1] + 1) * _WINDOW
-
-
-def voiced(samples: Samples, rate: int) -> npt.NDArray[np.intp]:
-    """Indices of the 10 ms windows that are voiced."""
-    return np.flatnonzero(loudness(samples, rate) >= VOICED)
-
-
-def loudness(samples: Samples, rate: int) -> npt.NDArray[np.float64]:
-    """RMS of each whole 10 ms window."""
-    size = round(rate * _WINDOW)
-    whole = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
-    rms: npt.NDArray[np.float64] = np.sqrt((whole**2).mean(axis=1))
-    return rms
-
-
-def load(path: Path, rate: int = _MIC_RATE) -> Samples:
-    """A sound file as mono at `rate`."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-    pieces: list[npt.NDArray[Any]] = []
-    with av.open(str(path)) as container:
-        for frame in [*container.decode(audio=0), None]:
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-    return np.concatenate(pieces).astype(np.int16)
-
-
-class Heard:
-    """What came by RTP."""
-
-    def __init__(self) -> None:
-        self._decoder = av.CodecContext.create("libopus", "r")
-        self._decoder.sample_rate, self._decoder.layout, self._decoder.format = 48_000, "mono", "s16"
-        self._first: int | None = None
-        self._pieces: list[tuple[int, Samples]] = []
-        self._origin = float("inf")
-        self.packets: list[tuple[float, int, int]] = []
-        """(arrival, RTP timestamp, bytes of payload) of each packet."""
-        self._news = asyncio.Event()
-
-    def take(self, packet: RtpPacket, at: float) -> None:
-        if self._first is None:
-            self._first = packet.timestamp
-        ahead = (packet.timestamp - self._first + 2**31) % 2**32 - 2**31
-        index = ahead * RATE // 48_000
-        self.packets.append((at, packet.timestamp, len(packet.payload)))
-        self._origin = min(self._origin, at - index / RATE)
-        for frame in self._decoder.decode(av.Packet(packet.payload)):
-            wide = frame.to_ndarray().reshape(-1).astype(np.int32)
-            self._pieces.append((index, ((wide[0::2] + wide[1::2]) // 2).astype(np.int16)))
-        self._news.set()
-
-    @property
-    def origin(self) -> float:
-        """When the first sample came, by the packet that was delayed least."""
-        return self._origin
-
-    def samples(self) -> Samples:
-        """The whole recording; zeros where nothing came."""
-        if not self._pieces:
-            return np.zeros(0, np.int16)
-        recording = np.zeros(max(index + len(piece) for index, piece in self._pieces), np.int16)
-        for index, piece in self._pieces:
-            recording[index : index + len(piece)] = piece
-        return recording
-
-    def time_of(self, index: int) -> float:
-        return self._origin + index / RATE
-
-    def index_at(self, time: float) -> int:
-        return max(0, round((time - self._origin) * RATE))
-
-    def between(self, start: float, end: float) -> Samples:
-        return self.samples()[self.index_at(start) : self.index_at(end)]
-
-    def voice_after(self, time: float) -> float:
-        """LookupError if there is none yet."""
-        start = self.index_at(time)
-        found = voiced(self.samples()[start:], RATE)
-        if not len(found):
-            raise LookupError
-        return self.time_of(start) + float(found[0]) * _WINDOW
-
-    def voice_before(self, time: float) -> float:
-        """When the last voiced 10 ms that began before t ended. LookupError if there is none."""
-        end = self.index_at(time)
-        found = voiced(self.samples()[:end], RATE)
-        if not len(found):
-            raise LookupError
-        return self.time_of(0) + float(found[-1] + 1) * _WINDOW
-
-    def silence_after(self, time: float, lasting: float = 0.2) -> float:
-        """LookupError if there is none yet."""
-        start, run = self.index_at(time), round(lasting / _WINDOW)
-        quiet = loudness(self.samples()[start:], RATE) < VOICED
-        for first in range(len(quiet) - run + 1):
-            if quiet[first : first + run].all():
-                return self.time_of(start) + first * _WINDOW
-        raise LookupError
-
-    async def until(self, found: Callable[[], float], within: float = 10.0) -> float:
-        """`found()` as soon as it no longer raises LookupError, tried at every packet."""
-        async with asyncio.timeout(within):
-            while True:
-                self._news.clear()
-                try:
-                    return found()
-                except LookupError:
-                    await self._news.wait()
-
-
-class Mic(MediaStreamTrack):
-    """Utterances at real time, silence between them."""
-
-    kind = "audio"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._clock = asyncio.get_running_loop().time
-        self.start: float | None = None
-        self.frames = 0
-        """How many were spoken, 20 ms each."""
-        self._said: list[tuple[int, Samples]] = []
-        self.lateness = 0.0
-        """The worst a frame was late, in seconds: how far the times of `Said` can be trusted."""
-
-    def say(self, samples: Samples, at: float | None = None) -> Said:
-        """`at`: not before the frame after next."""
-        assert self.start is not None, "the call is not connected"
-        soonest = (self.frames + 1) * _MIC_FRAME
-        first = soonest if at is None else max(soonest, round((at - self.start) * _MIC_RATE))
-        self._said.append((first, samples))
-        return Said(self.start + first / _MIC_RATE, samples)
-
-    async def recv(self) -> av.AudioFrame:
-        if self.readyState != "live":
-            raise MediaStreamError
-        if self.start is None:
-            self.start = self._clock()
-        # The frame's last sample is spoken now: no microphone gives a frame before.
-        ahead = self.start + (self.frames + 1) * _MIC_FRAME / _MIC_RATE - self._clock()
-        self.lateness = max(self.lateness, -ahead)
-        if ahead > 0:
-            await asyncio.sleep(ahead)
-        frame = av.AudioFrame(format="s16", layout="mono", samples=_MIC_FRAME)
-        frame.planes[0].update(self._cut(self.frames * _MIC_FRAME).tobytes())
-        frame.sample_rate, frame.time_base = _MIC_RATE, Fraction(1, _MIC_RATE)
-        frame.pts = self.frames * _MIC_FRAME
-        self.frames += 1
-        return frame
-
-    def _cut(self, start: int) -> Samples:
-        frame = np.zeros(_MIC_FRAME, np.int16)
-        for first, samples in self._said:
-            piece = samples[max(0, start - first) : max(0, start + _MIC_FRAME - first)]
-            offset = max(0, first - start)
-            frame[offset : offset + len(piece)] = piece
-        self._said = [(first, samples) for first, samples in self._said if first + len(samples) > start + _MIC_FRAME]
-        return frame
 
 
 @dataclass(slots=True)
@@ -365,7 +181,8 @@ class Caller:
         """Close properly. Again is a no-op."""
         await self.peer.close()
         if self._drain is not None:
-            await self._drain
+            self._drain.cancel()  # the track of a call that never connected does not end by itself
+            await asyncio.wait([self._drain])
         await self._signalling.aclose()
 
     def vanish(self) -> None:

@@ -269,6 +269,20 @@ async def test_a_client_that_never_connects_is_given_up() -> None:
     await webrtc.aclose()
 
 
+async def test_a_call_can_be_hung_up_while_it_connects(webrtc: WebRtc) -> None:
+    class Hasty(WebRtc):
+        async def answer(self, offer_sdp: str) -> tuple[WebRtcTransport, str]:
+            transport, answer = await super().answer(offer_sdp)
+            await transport.aclose()
+            return transport, answer
+
+    webrtc.__class__ = Hasty
+    caller = Caller(webrtc)
+    with pytest.raises(TimeoutError):
+        await caller.connect(within=0.3)
+    await caller.leave()
+
+
 async def test_hanging_up_frees_everything_and_the_last_words_still_leave(webrtc: WebRtc) -> None:
     async with Caller(webrtc) as caller:
         for number in range(100):
