@@ -1,0 +1,73 @@
+"""Store: what replicas of the gateway share. Nothing it is told keeps a request waiting: it is sent later, or not at all.
+
+    store = open_store(os.environ.get("REDIS_URL"))
+    task = asyncio.create_task(store.run(Replica(export, merge, forget, ejected)))    # until it is cancelled
+    store.ejected(Ejection("chat", "openai/gpt-4o-mini", loop.time() + 5.0, "3 failures"))
+
+Routing stays free of I/O, and the store of routing: the link between both is four plain callables. Moments are those of
+the loop's clock, on both sides; what travels between hosts is in the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+SEPARATOR = "\x1f"
+"""Between the route and the target of a key."""
+
+Sums = Mapping[str, Sequence[float]]
+"""Decayed sums by key. They hold ages in seconds and no moments, so that they mean the same on every host."""
+
+State = Literal["alone", "joining", "shared", "local"]
+"""`alone`: there is nothing to share with; `joining`: not reached yet; `local`: out of reach, the gateway goes on alone."""
+
+
+def key_of(route: str, target: str) -> str:
+    return f"{route}{SEPARATOR}{target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """`until`: a moment of the loop's clock. `reason`: a few words of ours."""
+
+    route: str
+    target: str
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """This gateway's routing as the store sees it; called on the event loop, and quick.
+
+    `export()`: our own sums, never those that were merged, so that nothing is counted twice.
+    `merge(replica, sums, age)`: another's, `age` seconds old; they replace what it said before. May raise ValueError.
+    `forget(replica)`: it has not been heard for a while.
+    `ejected(ejection)`: by another; of several for one target the latest deadline counts.
+    """
+
+    export: Callable[[], Sums]
+    merge: Callable[[str, Sums, float], None]
+    forget: Callable[[str], None]
+    ejected: Callable[[Ejection], None]
+
+
+class Store(Protocol):
+    @property
+    def state(self) -> State: ...
+
+    async def run(self, replica: Replica) -> None:
+        """Share until cancelled. Then take back what was said, and close every connection."""
+
+    def ejected(self, ejection: Ejection) -> None:
+        """By this replica; the others are told at once. Not for those heard of others."""
+
+    def register(self, call_id: str, address: str) -> None:
+        """The call is held here, and this replica answers at `address`; renewed until `unregister`."""
+
+    def unregister(self, call_id: str) -> None: ...
+
+    async def find(self, call_id: str) -> str | None:
+        """The address of the replica that holds the call; None where that cannot be said at once. Not for our own calls."""

@@ -1,0 +1,127 @@
+"""What replicas say to each other, as bytes. Pure. Whatever is read may come from an older release, or from an enemy.
+
+    {"at": 1763858665.123, "sums": {"chat\\u001fopenai/gpt-4o-mini": [...]}, "out": {...}}    every replica, each second
+    {"by": "5f0c...", "out": {"chat\\u001fopenai/gpt-4o-mini": [1763858670.123, "3 failures"]}}    at once
+
+Moments are Unix seconds by Redis' clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.state.store import SEPARATOR, Sums
+
+LARGEST = 256 * 1024
+"""Bytes of a statement: about 300 targets with all their sums."""
+_ROWS, _NUMBERS, _KEY, _REASON = 2048, 256, 512, 80
+_HUGE = 1e15
+
+Out = Mapping[str, tuple[float, str]]
+"""Ejections: until when and why, by key."""
+
+
+class Garbled(Exception):
+    """It is none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    at: float
+    sums: Sums
+    out: Out
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    by: str
+    out: Out
+
+
+def encode(said: Statement | News) -> bytes:
+    match said:
+        case Statement(at, sums, out):
+            return orjson.dumps({"at": round(at, 3), "sums": sums, "out": _rounded(out)})
+        case News(by, out):
+            return orjson.dumps({"by": by, "out": _rounded(out)})
+
+
+def decode_statement(raw: bytes) -> Statement:
+    """Raises Garbled."""
+    said = _object(raw)
+    sums = _mapping(said.get("sums"))
+    return Statement(
+        _number(said.get("at")), {_key(key): _row(row) for key, row in sums.items()}, _out(said.get("out"))
+    )
+
+
+def decode_news(raw: bytes) -> News:
+    """Raises Garbled."""
+    said = _object(raw)
+    by = said.get("by")
+    if not isinstance(by, str) or not is_replica(by):
+        raise Garbled
+    return News(by, _out(said.get("out")))
+
+
+def is_replica(name: str) -> bool:
+    """Whether it is a name that replicas give themselves: 16 hexadecimal digits, fit to be logged."""
+    return len(name) == 16 and all(each in "0123456789abcdef" for each in name)
+
+
+def _rounded(out: Out) -> dict[str, tuple[float, str]]:
+    return {key: (round(until, 3), reason[:_REASON]) for key, (until, reason) in out.items()}
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    if len(raw) > LARGEST:
+        raise Garbled
+    try:
+        said = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Garbled from None
+    if not isinstance(said, dict):
+        raise Garbled
+    return said
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(value) > _ROWS:
+        raise Garbled
+    return value
+
+
+def _out(value: object) -> Out:
+    read: dict[str, tuple[float, str]] = {}
+    for key, entry in _mapping(value).items():
+        if not isinstance(entry, list) or len(entry) != 2:
+            raise Garbled
+        until, reason = entry
+        if not isinstance(reason, str) or len(reason) > _REASON or not reason.isprintable():
+            raise Garbled
+        read[_key(key)] = (_number(until), reason)
+    return read
+
+
+def _key(key: str) -> str:
+    if len(key) > _KEY or key.count(SEPARATOR) != 1:
+        raise Garbled
+    return key
+
+
+def _row(row: object) -> tuple[float, ...]:
+    if not isinstance(row, list) or len(row) > _NUMBERS:
+        raise Garbled
+    return tuple(map(_number, row))
+
+
+def _number(value: object) -> float:
+    # `type`, as a bool is an int; and a number of 400 digits is an int that no float can hold.
+    if type(value) not in (int, float) or not -_HUGE < value < _HUGE or not math.isfinite(value):  # type: ignore[operator,arg-type]
+        raise Garbled
+    return float(value)  # type: ignore[arg-type]
