@@ -7,6 +7,7 @@ tests/media/test_rtc_port.py is the contract; where it fails, read the new versi
 * `Connection.get_component_candidates`, replaced per connection: aioice leaves loopback out and binds any port.
 * `Connection._protocols`, `_check_list`, `StunProtocol.receiver`: to own the sockets, and to tell a checked peer from others.
 * `RTCRtpReceiver`'s jitter buffer, replaced per receiver; `JitterBuffer._packets`, `_origin`, `_remove_frame`.
+* `RTCSctpTransport._advertised_rwnd`: bytes of messages it would still take.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ class InOrder(JitterBuffer):
 def hear_at_once(receiver: RTCRtpReceiver) -> None:
     """Before anything was received."""
     receiver._RTCRtpReceiver__jitter_buffer = InOrder()  # type: ignore[attr-defined]
+
+
+def overfed(peer: RTCPeerConnection) -> bool:
+    """Whether the peer has sent more of unfinished messages than SCTP's flow control allows, which aiortc does not enforce."""
+    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
 
 
 @dataclass(slots=True)

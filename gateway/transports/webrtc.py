@@ -35,6 +35,10 @@ MAX_MESSAGE = 256 * 1024
 """Bytes of a text message from the caller; also what the answer says."""
 MAX_UNSENT = 1000
 """Messages kept for a data channel that is not open yet."""
+MAX_UNREAD = 500
+"""Messages from the caller that are kept; the oldest go first."""
+MAX_CHANNELS = 16
+"""Data channels a caller may open, of which two are of use."""
 MAX_BUFFERED = 4 * 1024 * 1024
 """Bytes a caller may be behind in reading its events before it is taken for gone."""
 _LOOK = 1.0  # seconds between looks at whether the caller is still there
@@ -88,12 +92,13 @@ class WebRtcTransport:
     def __init__(self, peer: RTCPeerConnection, wire: rtc_port.Wire, offer: Offer) -> None:
         loop = asyncio.get_running_loop()
         self.mic: Channel[Audio] = Channel()
-        self.inbox: Channel[ClientMessage] = Channel()
+        self.inbox: Channel[ClientMessage] = Channel(items=MAX_UNREAD)
         self.egress = Egress()
         self._peer, self._wire, self._offer = peer, wire, offer
         self._candidates = offer.candidates
         self._ingest = Ingest(self.mic)
         self._channels: dict[Label, RTCDataChannel] = {}
+        self._channels_opened = 0
         self._unsent: dict[Label, deque[str]] = {"oai-events": deque(), "gateway": deque()}
         self._round_trip = 0.0
         self._connected, self._drained = asyncio.Event(), asyncio.Event()
@@ -229,6 +234,9 @@ class WebRtcTransport:
             if loop.time() - self._wire.heard_at > gone_after:
                 self._end("vanished")
                 return
+            if rtc_port.overfed(self._peer):
+                self._end("sends more than it may")
+                return
             await self._measure()
 
     async def _measure(self) -> None:
@@ -254,6 +262,9 @@ class WebRtcTransport:
     # -- data channels
 
     def _opened(self, channel: RTCDataChannel) -> None:
+        self._channels_opened += 1
+        if self._channels_opened > MAX_CHANNELS:
+            self._end("opens too many channels")
         label = channel.label
         if label not in ("oai-events", "gateway") or label in self._channels:
             channel.close()

@@ -110,6 +110,15 @@ async def test_the_receiver_has_the_buffer_that_is_replaced() -> None:
 
 
 @pytest.mark.wire
+async def test_a_peer_that_sent_nothing_has_not_sent_too_much() -> None:
+    peer = await answered(rtc_port.Wire(place("127.0.0.1")))
+    assert peer.sctp is not None
+    assert peer.sctp._advertised_rwnd > 256 * 1024
+    assert not rtc_port.overfed(peer)
+    await peer.close()
+
+
+@pytest.mark.wire
 async def test_the_answer_asks_for_fec_and_comes_at_once() -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()

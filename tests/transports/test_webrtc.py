@@ -196,6 +196,21 @@ async def test_only_texts_of_a_sane_size_are_taken(webrtc: WebRtc) -> None:
             assert len((await anext(reader)).text) == MAX_MESSAGE
 
 
+async def test_a_client_that_never_ends_its_message_is_cut_off(webrtc: WebRtc) -> None:
+    async with Caller(webrtc) as caller:
+        assert caller.peer.sctp is not None
+        caller.peer.sctp._remote_max_message_size = 0
+        caller.channels["oai-events"].send("x" * (8 << 20))
+        assert await reason_of(caller.transport, 10.0) == "sends more than it may"
+
+
+async def test_a_client_that_opens_channels_without_end_is_cut_off(webrtc: WebRtc) -> None:
+    async with Caller(webrtc) as caller:
+        for number in range(40):
+            caller.peer.createDataChannel(f"more {number}")
+        assert await reason_of(caller.transport, 5.0) == "opens too many channels"
+
+
 async def test_what_is_larger_than_the_client_takes_is_left_out(webrtc: WebRtc) -> None:
     async with Caller(webrtc) as caller:
         caller.transport._channels["oai-events"].transport._remote_max_message_size = 1000
