@@ -7,15 +7,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.contract.errors import ContextTooLong, Refused, Unavailable
-from gateway.contract.events import Finished, ProviderEvent, TextDelta, Usage
-from gateway.contract.messages import Image, Message, Text
+from gateway.contract.events import Finished, ProviderEvent, TextDelta, ToolCallDelta, Usage
+from gateway.contract.messages import Image, Message, Text, Tool, ToolCall
 from gateway.contract.provider import Settings
 from gateway.contract.requests import ChatRequest
 from gateway.contract.weights import SMOLLM2
+from gateway.contract.worker import Piece
 from providers.local_llm import Provider
 from tests.providers.speaking import closing, stopped, worker_of
 
@@ -143,6 +145,45 @@ async def test_a_file_that_is_no_model_says_so(tmp_path: Path) -> None:
     async with closing(Provider(Settings("mine", options={"model_path": str(path)}))) as llm:
         with pytest.raises(Unavailable, match="cannot load the GGUF file"):
             await llm.warm("poem", ())
+
+
+class Scripted:
+    """A worker whose model calls a tool."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    async def run(self, fields: dict[str, Any]) -> AsyncGenerator[Piece, None]:
+        self.asked = fields
+        first = {"index": 0, "id": "call-1", "function": {"name": "weather", "arguments": ""}}
+        yield Piece({"delta": {"tool_calls": [first]}}, b"")
+        yield Piece({"delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":"Oslo"}'}}]}}, b"")
+        yield Piece({"finish": "tool_calls"}, b"")
+        yield Piece({"usage": [30, 12, 20]}, b"")
+
+
+@pytest.mark.models
+async def test_a_model_that_can_call_tools_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    llm, worker = Provider(Settings("mine", options={"tools": True})), Scripted()
+    monkeypatch.setattr(llm, "_worker", worker)
+    call = ToolCall("call-0", "weather", '{"city":"Rome"}')
+    messages = (
+        Message.of("user", "And in Oslo?"),
+        Message("assistant", tool_calls=(call,)),
+        Message("tool", (Text("Rain."),), tool_call_id="call-0"),
+    )
+    tool = Tool("weather", "Of a city.", '{"type":"object"}')
+    assert await answer(llm, ChatRequest(messages, tools=(tool,))) == [
+        ToolCallDelta(0, "call-1", "weather"),
+        ToolCallDelta(0, arguments='{"city":"Oslo"}'),
+        Usage(30, 12, 20),
+        Finished("tool_calls"),
+    ]
+    function = {"name": "weather", "description": "Of a city.", "parameters": {"type": "object"}}
+    assert worker.asked["tools"] == [{"type": "function", "function": function}]
+    _, assistant, told = worker.asked["messages"]
+    assert assistant["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city":"Rome"}'}
+    assert told == {"role": "tool", "content": "Rain.", "tool_call_id": "call-0"}
 
 
 def test_it_says_why_it_sleeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
