@@ -28,6 +28,10 @@ class Listener:
         self._skipped = 0
         self.over = False
 
+    def __len__(self) -> int:
+        """Decisions that wait for it."""
+        return len(self._waiting)
+
     def give(self, decision: Decision) -> None:
         self._skipped += len(self._waiting) == self._waiting.maxlen
         self._waiting.append(decision)
@@ -70,6 +74,10 @@ class Feed:
     def settled(self, decision: Decision) -> None:
         for listener in self._listeners:
             listener.give(decision)
+
+    def waiting(self) -> list[int]:
+        """How many decisions wait for each listener."""
+        return [len(listener) for listener in self._listeners]
 
     @contextmanager
     def listen(self) -> Iterator[Listener]:

@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 class Telemetry:
     """`traces`: None where the environment asks for none."""
 
-    def __init__(self, environ: Mapping[str, str], metrics: Metrics | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str], metrics: Metrics | None = None, feed: Feed | None = None) -> None:
         self.metrics = metrics if metrics is not None else Metrics()
         self.decisions = DecisionLog()
-        self.feed = Feed()
+        self.feed = feed if feed is not None else Feed()
         self.trend = Trend(time.monotonic)
         self.traces = open_traces(environ)
         self.recorder = Recorder(

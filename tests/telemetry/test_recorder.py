@@ -8,6 +8,8 @@ from gateway.contract.events import Usage
 from gateway.telemetry.prometheus import Metrics
 from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.sample import Sample
+from gateway.telemetry.standing import Ejection
+from tests.telemetry.happened import served
 
 OK = Sample("chat", "llm", "groq/org/llama", "ok", 0.2, 1.0, Usage(input_tokens=5, output_tokens=9))
 
@@ -55,3 +57,20 @@ def test_what_failed_has_no_duration() -> None:
     metrics.sample(Sample("chat", "llm", "a/b", "unavailable", None, 3.0))
     lines = dict(line.rsplit(" ", 1) for line in metrics.exposition().decode().splitlines() if not line.startswith("#"))
     assert all(float(value) == 0 for name, value in lines.items() if "duration_seconds_count" in name)
+
+
+def test_what_breaks_over_a_decision_or_an_ejection_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[object] = []
+
+    def breaks(told: object) -> None:
+        raise ValueError("canary")
+
+    sinks = [breaks, seen.append]
+    recorder = Recorder(decided=sinks, settled=sinks, ejected=sinks)
+    decision, ejection = served(), Ejection("chat", "llm", "a/b", 5.0, "3 failures in a row")
+    recorder.decided(decision)
+    recorder.settled(decision)
+    recorder.ejected(ejection)
+    assert seen == [decision, decision, ejection]
+    assert caplog.text.count("ValueError") == 3
+    assert "canary" not in caplog.text
