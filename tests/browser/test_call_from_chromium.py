@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.wire]
 
 WARM_WITHIN = 90.0
 LEAD = 2.0
-FIRST_GAP = 12.0
-GAP = 5.0
+FIRST_GAP = 10.0
+GAP = 4.0
 NAMES = ["end_of_turn_delay", "transcription_delay", "llm_node_ttft", "tts_node_ttfb", "e2e_latency"]
 TARGETS = ("local_stt/moonshine", "local_llm/smollm2", "local_tts/joe")
 ARTIFACTS = ROOT / "tests" / "artifacts"
@@ -145,8 +145,11 @@ def test_the_answer_is_speech_that_our_own_stt_can_read(call: Call) -> None:
 
 def test_every_turns_waterfall_is_on_the_page(call: Call) -> None:
     drawn = call.page.locator(".exchange .waterfall")
-    assert drawn.count() >= len(utterances()) - 1
-    for turn in drawn.all():
+    assert drawn.count() >= len(utterances())
+    # An utterance with a pause in it may become two turns, the first of which is never answered.
+    answered = [turn for turn in drawn.all() if "ms" in (turn.locator(".turn-total").text_content() or "")]
+    assert len(answered) >= len(utterances()) - 1
+    for turn in answered:
         assert turn.locator(".bar-name").all_text_contents() == NAMES
         for target in TARGETS:
             expect(turn.locator(".targets")).to_contain_text(target)
