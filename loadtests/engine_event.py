@@ -1,6 +1,6 @@
 """What the engine adds to each event of a stream, in CPU time: the same generator read bare and through `Engine.open`.
 
-    python -m loadtests.engine_event
+python -m loadtests.engine_event
 """
 
 from __future__ import annotations
