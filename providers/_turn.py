@@ -52,6 +52,10 @@ class Turn:
         """The transcript there is will not change unless more is said."""
         return self.covered > 0 and self.covered >= self.needed
 
+    @property
+    def pausing(self) -> bool:
+        return self.voiced > 0 and self.samples - self.voiced >= PAUSE * self.rate
+
     def add(self, audio: Audio) -> None:
         before = self.samples
         self.pcm += audio.pcm
@@ -68,8 +72,7 @@ class Turn:
         """Whether to transcribe it now: `since` seconds after the last transcript was begun, which `took` seconds."""
         if self.known or self.voiced <= 0 or self.seconds < SHORTEST:
             return False
-        pausing = self.samples - self.voiced >= PAUSE * self.rate
-        return since >= (PAUSE if pausing else max(INTERVAL, 3.0 * took))
+        return since >= (PAUSE / 2 if self.pausing else max(INTERVAL, 3.0 * took))
 
     def settle(self, until: int) -> None:
         """What lies before `until` is final: forget it."""

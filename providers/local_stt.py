@@ -158,14 +158,12 @@ class _Hearing:
         return self._open.seconds + sum(turn.seconds for turn in self._committed)
 
     def _abort_if_stale(self) -> None:
-        """A job is stale when its turn was dropped, or was committed and a partial transcript will not cover it."""
+        """A job is stale when its turn was dropped, or when the turn may be over and a partial transcript will miss its end."""
         if (job := self._running) is None:
             return
-        if any(job.turn is turn for turn in self._committed):
-            stale = job.rest == "open" and job.samples < job.turn.needed
-        else:
-            stale = job.turn is not self._open
-        if stale:
+        committed = any(job.turn is turn for turn in self._committed)
+        over = committed or job.turn.pausing
+        if (over and job.rest == "open" and job.samples < job.turn.needed) or not (committed or job.turn is self._open):
             job.task.cancel()
 
     async def _transcribe(self) -> None:
