@@ -157,7 +157,8 @@ def _single(error: ProviderError) -> Failure:
         case Unauthorized() | OutOfQuota():
             # The key is ours, not the caller's: a 401 would send them looking for a fault in theirs.
             return Failure(502, str(error), _SERVER, code="upstream_refused_key", headers=(_NO_RETRY,))
-    return Failure(502, str(error), _SERVER, code="upstream_failed")
+    told = f"{error.provider}: {error}" if error.provider else str(error)
+    return Failure(502, told, _SERVER, code="upstream_failed")
 
 
 def _told(error: Exception, detail: str | None) -> str:

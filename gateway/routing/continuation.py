@@ -21,6 +21,8 @@ ENOUGH = 24
 """Characters of the continuation that are looked at before it is judged."""
 OVERLAP = 4
 """Characters at the seam that are a repetition, and not a coincidence."""
+AGAIN = 8
+"""Characters with which an answer began and that, in the middle of a sentence, are its beginning once more."""
 _ENDS = frozenset(".!?:;\n。！？।…\"')]}>`*_")
 
 
@@ -95,6 +97,10 @@ class Splice:
         for at in _places(delivered, bare[:OVERLAP]):
             if bare.startswith(tail := delivered[at:]):
                 return bare[len(tail) :]
+        # Lists and code do begin lines alike, so after an end more must be the same.
+        same = ENOUGH if delivered[-1:] in _ENDS else AGAIN
+        if len(whole) >= same and bare.startswith(whole[:same]):
+            raise Diverged
         return self._seam(held)
 
     def _seam(self, held: str) -> str:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.contract.errors import GatewayError, ProviderError
-from gateway.contract.events import AnswerEvent, Finished, Passed, ProviderEvent, Rerouted, TextDelta, ToolCallDelta
+from gateway.contract.events import (
+    AnswerEvent,
+    Finished,
+    Passed,
+    ProviderEvent,
+    Rerouted,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 from gateway.contract.requests import ChatRequest
 from gateway.routing.attempt import Attempt
 from gateway.routing.continuation import Diverged, Splice, going_on, may_go_on
@@ -75,6 +85,8 @@ class Recovery:
             case ToolCallDelta():
                 self._called = True
                 self._ready.append(ToolCallDelta(event.index, event.id, event.name, event.arguments))
+            case Usage():
+                self._ready.append(replace(event, raw=None))
             case _:
                 self._ready.append(event)
 

@@ -34,10 +34,23 @@ def test_the_parts_make_one_answer(delivered: str, continuation: str, whole: str
     assert said.replace(" ", "") == whole.replace(" ", "")
 
 
-def test_a_second_beginning_is_refused() -> None:
-    splice = Splice("The quick brown fox jumps over the la")
+@pytest.mark.parametrize(
+    ("delivered", "second"),
+    [
+        ("The quick brown fox jumps over the la", "Certainly! Here is the story of a fox that jumps."),
+        ("one by one, they are", "one by one, the others came."),
+        ("Here is the whole list you asked for:\n", "Here is the whole list you wanted:\n- one"),
+    ],
+)
+def test_a_second_beginning_is_refused(delivered: str, second: str) -> None:
+    splice = Splice(delivered)
     with pytest.raises(Diverged):
-        splice.feed("Certainly! Here is the story of a fox that jumps.")
+        splice.feed(second)
+
+
+def test_lines_that_begin_alike_are_no_second_beginning() -> None:
+    splice = Splice("- the first one\n")
+    assert splice.feed("- the second one\n- the third one") == "- the second one\n- the third one"
 
 
 def test_the_next_target_is_handed_what_was_delivered_as_its_own_turn() -> None:
