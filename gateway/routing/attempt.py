@@ -126,7 +126,8 @@ class Attempt:
             event = await self.next()
             read.append(event)
             if isinstance(event, Finished):
-                if self.route.kind == "tts" and not self._watch.owed and not self._watch.silent:
+                watch = self._watch
+                if self.route.kind == "tts" and not watch.owed and not watch.silent and not watch.worded:
                     break  # nothing to say is no failure
                 raise self._failed(Unavailable("finished without content", self.target.provider))
             if self._watch.silent > SILENCE:

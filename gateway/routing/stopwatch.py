@@ -44,7 +44,7 @@ def audible(audio: Audio) -> bool:
 class Stopwatch:
     """One attempt's clock. `asked`: when the answer now owed was asked for, None while nothing is owed; `upload`: all input
     is there and no partial is wanted, so a target that is ready and then fails can still be left; `silent`: seconds of tts
-    audio so far in which nothing can be heard."""
+    audio so far in which nothing can be heard; `worded`: a tts stream was given something that has a sound."""
 
     kind: Kind
     opened: float
@@ -52,6 +52,7 @@ class Stopwatch:
     asked: float | None = None
     committed: bool = False
     silent: float = 0.0
+    worded: bool = False
     _text: bool = field(default=False)  # tts: text was put since the last Commit
     _unflushed: int = field(default=0)  # tts: Commits not yet answered
 
@@ -81,6 +82,7 @@ class Stopwatch:
                 if not self.owed:
                     self.asked = at
                 self._text = True
+                self.worded |= any(map(str.isalnum, item))
             elif isinstance(item, Commit):
                 self._text = False
                 self._unflushed += 1
