@@ -26,7 +26,7 @@ PICTURE = ROOT / "docs" / "console.png"
 UTTERANCES = [
     ROOT / "tests" / "data" / "speech" / f"{name}.wav" for name in ("k02_kokoro_am_michael", "k01_kokoro_af_heart")
 ]
-GAPS = (16.0, 16.0)
+GAPS = (5.5, 16.0)
 LEAD = 2.0
 WARM_WITHIN = 90.0
 
@@ -68,7 +68,7 @@ def _when_warm(log: Path) -> str:
 
 
 def _talk(page: Page) -> None:
-    """A chat, then a call; returns while the second answer is being spoken."""
+    """A chat, then a call whose first answer is interrupted; returns while the second is being spoken."""
     expect(page.locator("#status")).to_have_text("Ready")
     page.fill("#chat-text", "Write one sentence about the telephone.")
     page.press("#chat-text", "Enter")
@@ -77,7 +77,7 @@ def _talk(page: Page) -> None:
     second = page.locator(".exchange").nth(1)
     second.locator(".agent.speaking").wait_for(timeout=60_000)
     expect(second.locator(".turn-total")).to_contain_text("ms", timeout=15_000)
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(1200)
 
 
 if __name__ == "__main__":
