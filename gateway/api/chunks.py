@@ -12,7 +12,6 @@ from gateway.contract.events import (
     AnswerEvent,
     Finished,
     Passed,
-    ProviderEvent,
     Rerouted,
     TextDelta,
     ToolCallDelta,
@@ -87,7 +86,7 @@ class Chunks:
         told = f": rerouted from {event.origin} to {event.target}: {event.reason}"
         return " ".join(told.split()).encode() + b"\n\n"
 
-    def _unwanted(self, event: ProviderEvent) -> bool:
+    def _unwanted(self, event: AnswerEvent) -> bool:
         """The usage chunk a caller did not ask for. Some upstreams send usage inside the last chunk instead: that one stays."""
         if self._usage_asked or not isinstance(event, Usage) or event.raw is None:
             return False
@@ -142,7 +141,7 @@ class Completion:
         self._usage = Usage()
         self._reason = "stop"
 
-    def add(self, event: ProviderEvent) -> None:
+    def add(self, event: AnswerEvent) -> None:
         match event:
             case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
                 self._raw = self._raw or event.raw

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from gateway.contract.events import ProviderEvent, SpeechEnded, SpeechStarted, Transcript, Usage, Word
+from gateway.contract.events import AnswerEvent, SpeechEnded, SpeechStarted, Transcript, Usage, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Script:
     _began: float | None = None
     _ended: float | None = None
 
-    def add(self, event: ProviderEvent) -> str:
+    def add(self, event: AnswerEvent) -> str:
         """The text that this event settles, with the space before it; empty where it settles none."""
         match event:
             case SpeechStarted(at):
