@@ -1,9 +1,10 @@
-// The console's entry: what the gateway is doing, its routes, the two panels, the keys.
+// The console's entry: what the gateway is doing, its routes, the panels, the keys.
 
 import { readiness, routes } from "./api.js";
 import { CallPanel } from "./callpanel.js";
 import { ChatPanel } from "./chat.js";
 import { byId, el, notify, setText } from "./dom.js";
+import { Operations } from "./operations.js";
 
 const SOON_MS = 1500;
 const LATER_MS = 15_000;
@@ -15,6 +16,7 @@ class Console {
   constructor() {
     this.call = new CallPanel();
     this.chat = new ChatPanel();
+    this.operations = new Operations();
     this.status = byId("status");
     this.warming = [];
     this.call.route.addEventListener("change", () => this.#fit());
@@ -105,7 +107,11 @@ class Console {
       c: () => this.call.start(),
       m: () => this.call.toggleMute(),
       h: () => this.call.hangUp(),
-      "/": () => byId("chat-text").focus(),
+      "/": () => {
+        if (this.operations.shown) this.operations.go("#chat", false);
+        byId("chat-text").focus();
+      },
+      r: () => this.operations.toggle(),
     }[event.key.toLowerCase()];
     if (!act) return undefined;
     event.preventDefault();

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.api import console
+from tests.browser.telling import Telling
 
 ROUTES: list[dict[str, Any]] = [
     {"id": "chat", "trunkline": {"kind": "llm", "targets": ["local_llm/smollm2"], "asleep": None}},
@@ -51,6 +52,7 @@ class Stub:
     left: int = 0
     offers: list[str] = field(default_factory=list)
     hung_up: list[str] = field(default_factory=list)
+    telling: Telling = field(default_factory=Telling)
     address: str = ""
 
     @property
@@ -61,6 +63,7 @@ class Stub:
 def build(stub: Stub) -> FastAPI:
     app = FastAPI()
     app.include_router(console.router())
+    app.include_router(stub.telling.router())
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
