@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,8 +36,10 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def gateway_process(config: Path = ROOT / "routes.yaml", *more: str) -> AsyncIterator[GatewayProcess]:
-    """`more`: arguments of `trunkline serve`. Keys of cloud providers are kept from it."""
+async def gateway_process(
+    config: Path = ROOT / "routes.yaml", *more: str, verify: ssl.SSLContext | bool = True
+) -> AsyncIterator[GatewayProcess]:
+    """`more`: arguments of `trunkline serve`; `verify`: who its certificate is trusted by. Keys of cloud providers are kept from it."""
     env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--config", str(config), *more]
     began = monotonic()
@@ -49,8 +52,8 @@ async def gateway_process(config: Path = ROOT / "routes.yaml", *more: str) -> As
     try:
         url = await _address(process.stdout, log)
         reading = asyncio.create_task(_read(process.stdout, log))  # a full pipe would hold it up
-        ready_after = await _until(url, lambda body: bool(body["ready"]), began, log)
-        warm_after = await _until(url, lambda body: set(body["warm"].values()) <= {"warm"}, began, log)
+        ready_after = await _until(url, lambda body: bool(body["ready"]), began, log, verify)
+        warm_after = await _until(url, lambda body: set(body["warm"].values()) <= {"warm"}, began, log, verify)
         yield GatewayProcess(url, process, ready_after, warm_after)
     finally:
         if process.returncode is None:
@@ -79,8 +82,10 @@ async def _read(output: asyncio.StreamReader, log: list[str]) -> None:
         log.append(line.decode(errors="replace"))
 
 
-async def _until(url: str, holds: Callable[[dict[str, Any]], bool], began: float, log: list[str]) -> float:
-    async with httpx.AsyncClient(trust_env=False) as client:
+async def _until(
+    url: str, holds: Callable[[dict[str, Any]], bool], began: float, log: list[str], verify: ssl.SSLContext | bool
+) -> float:
+    async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
         while monotonic() - began < WARM_WITHIN:
             if holds((await client.get(f"{url}/readyz")).json()):
                 return monotonic() - began
