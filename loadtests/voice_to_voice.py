@@ -63,30 +63,26 @@ async def main() -> None:
 
 
 async def _call(url: str, turns: int) -> list[Turn]:
+    known: set[str] = set()
     async with Caller(url) as caller:
-        return [await _turn(caller, number) for number in range(turns)]
+        return [await _turn(caller, UTTERANCES[number % len(UTTERANCES)], known) for number in range(turns)]
 
 
-async def _turn(caller: Caller, number: int) -> Turn:
-    name = UTTERANCES[number % len(UTTERANCES)]
+async def _turn(caller: Caller, name: str, known: set[str]) -> Turn:
+    """`known`: ids of turns already measured. A turn that was taken to be over too early, and went on, has no figures."""
     said = caller.say(ROOT / "tests" / "data" / "speech" / f"{name}.wav")
     answered = await caller.heard.until(lambda: caller.heard.voice_after(said.voice_ended), ANSWER_WITHIN)
-    event = await caller.until("turn", "gateway", ANSWER_WITHIN, lambda body: _claim(body, number) is not None)
+    event = await caller.until("turn", "gateway", ANSWER_WITHIN, lambda body: _measured(body["turn"], known))
     # The rest of the answer is of no interest here. The caller's own signal ends it at once.
     caller.send("oai-events", {"type": "output_audio_buffer.clear"})
     await caller.until("output_audio_buffer.cleared", within=ANSWER_WITHIN)
     await asyncio.sleep(PAUSE)
-    claimed = _claim(event.body, number)
-    assert claimed is not None
-    return Turn(answered - said.voice_ended, claimed)
+    known.update(each.body["turn"]["id"] for each in caller.of("gateway", "turn"))
+    return Turn(answered - said.voice_ended, {part: event.body["turn"][part] for part in PARTS})
 
 
-def _claim(body: dict[str, Any], number: int) -> dict[str, float] | None:
-    """The turn's figures, once they are all there."""
-    turn = body["turn"]
-    if turn["id"] != f"turn_{number + 1}" or any(turn[part] is None for part in PARTS):
-        return None
-    return {part: turn[part] for part in PARTS}
+def _measured(turn: dict[str, Any], known: set[str]) -> bool:
+    return turn["id"] not in known and all(turn[part] is not None for part in PARTS)
 
 
 def _memory(gateway: GatewayProcess) -> float:
