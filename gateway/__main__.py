@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
 
     routes = commands.add_parser("routes", parents=[file], help="show routes and targets, and which are awake")
     routes.set_defaults(run=_routes)
+    routes.add_argument(
+        "--live", action="store_true", help="watch a gateway that runs: TTFT, errors, share, who is out"
+    )
+    routes.add_argument("--url", default="http://127.0.0.1:8080", help="where it is (default: %(default)s)")
 
     models = commands.add_parser("models", help="list the embedded models' weights, or pull them", add_help=False)
     models.add_argument("rest", nargs=argparse.REMAINDER)
@@ -88,6 +92,10 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def _routes(asked: argparse.Namespace) -> int:
+    if asked.live:
+        from gateway.live import live  # only this needs an HTTP client
+
+        return live(asked.url)
     _, loaded = _read(asked)
     for route in loaded.routes.values():
         print(f"{route.name}  ({route.kind})")
