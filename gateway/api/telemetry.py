@@ -35,6 +35,8 @@ EVERY = 1.0
 """Seconds between two tellings of how the targets stand."""
 USUAL, MOST = 100, 500
 """Decisions in one answer of the log."""
+AT_ONCE = 20
+"""Decisions written before requests get their turn: with twenty candidates each they take about 2 ms."""
 COME_BACK = 5
 """Seconds after which a listener that found no room may ask again."""
 
@@ -58,16 +60,19 @@ def router(
     @routes.get("/v1/telemetry/decisions")
     async def decisions(request: Request) -> Response:
         asked, limit = _asked(request.query_params)
-        found = [told(decision) for decision in log.latest(asked, limit)]
-        body = orjson.dumps({"object": "list", "data": found})
+        written = []
+        for number, decision in enumerate(log.latest(asked, limit)):
+            written.append(orjson.dumps(told(decision)))
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        body = b'{"object":"list","data":[' + b",".join(written) + b"]}"
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return routes
 
 
 def told(decision: Decision) -> dict[str, object]:
-    """A decision as the outside sees it: its fields, and `outcome` and `hedged`, which follow from them. For orjson, which
-    writes dataclasses itself: five hundred of them with twenty candidates each would take Python 60 ms of the loop."""
+    """A decision as the outside sees it, for orjson: its fields, and `outcome` and `hedged`, which follow from them."""
     return {name: getattr(decision, name) for name in _FIELDS} | {
         "outcome": ending_of(decision),
         "hedged": is_hedged(decision),
