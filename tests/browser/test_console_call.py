@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser import scenes
+from tests.browser.chromium import until
 from tests.browser.conftest import Complaints
 from tests.browser.stub import Stub
 
@@ -165,7 +166,7 @@ def test_hanging_up_tells_the_gateway_and_lets_the_microphone_go(called: Page, s
     expect(called.locator("#call-start")).to_be_visible()
     expect(called.locator("#call-notice")).to_have_text("You hung up.")
     assert called.evaluate("window.peer.track.readyState") == "ended"
-    called.wait_for_function("window.peer.connectionState === 'closed'")
+    until(called, "window.peer.connectionState === 'closed'")
     assert stub.hung_up == ["rtc_1"]
 
 
@@ -217,7 +218,7 @@ def test_a_lost_connection_is_said_first_as_a_pause_then_as_the_end(called: Page
 def test_the_gateways_reason_for_ending_is_shown(called: Page, stub: Stub) -> None:
     play(called, [("gateway", [{"type": "ended", "reason": "idle"}])])
     expect(called.locator("#call-notice")).to_have_text("The gateway ended the call: idle.")
-    called.wait_for_function("window.peer.connectionState === 'closed'")
+    until(called, "window.peer.connectionState === 'closed'")
     assert stub.hung_up == []
 
 
