@@ -1,0 +1,119 @@
+"""Protocol families of the failover catalogue: how an upstream speaks each. A further one is a class and a line in FAMILIES."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import orjson
+
+from tests import upstream_scripts as openai_says
+from tests.upstreams import Received
+
+Error = Literal["rate-limited", "failing", "too-long", "against-policy", "no-prefill"]
+
+WHY: Mapping[Error, str] = MappingProxyType(
+    {
+        "rate-limited": "Rate limit reached.",
+        "failing": "The server is overloaded.",
+        "too-long": "This model's maximum context length is 8192 tokens, and your messages have 9000.",
+        "against-policy": "Your request was rejected: it speaks of purple elephants.",
+        "no-prefill": "This model does not support assistant message prefill.",
+    }
+)
+"""The upstream's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to an upstream. `usage`: whether it asked for the usage of a stream; `turns`: (role, text), in order."""
+
+    model: str
+    stream: bool
+    usage: bool
+    turns: tuple[tuple[str, str], ...]
+
+    @property
+    def prefilled(self) -> bool:
+        """Whether it is to go on in the middle of an answer of its own."""
+        return bool(self.turns) and self.turns[-1][0] == "assistant"
+
+    @property
+    def delivered(self) -> str:
+        """What was said of the answer before, if the request tells: the text of its last turn that is the assistant's."""
+        return next((text for role, text in reversed(self.turns) if role == "assistant"), "")
+
+
+class Family(Protocol):
+    """`module`: the provider, a row of which speaks it; `path`: what its base_url has after the origin; `terminator`: says that
+    a stream is over, where the protocol has something that does beyond `ends`."""
+
+    module: str
+    path: str
+    terminator: bytes
+
+    def asked(self, request: Received) -> Asked: ...
+
+    def begins(self, asked: Asked) -> bytes:
+        """The beginning of a stream, before any content."""
+
+    def delta(self, asked: Asked, text: str) -> bytes:
+        """One event of a stream."""
+
+    def ends(self, asked: Asked, words: int) -> bytes:
+        """Why it ended, and the usage."""
+
+    def whole(self, asked: Asked, text: str) -> bytes:
+        """The body of an answer that is not streamed."""
+
+    def error(self, kind: Error) -> bytes:
+        """The body of an error."""
+
+
+class OpenAI:
+    module, path, terminator = "openai_compatible", "/v1", openai_says.DONE
+
+    def asked(self, request: Received) -> Asked:
+        body = request.json
+        usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        turns = tuple((message["role"], _text(message.get("content"))) for message in body["messages"])
+        return Asked(body["model"], bool(body.get("stream")), usage, turns)
+
+    def begins(self, asked: Asked) -> bytes:
+        return self._event({"role": "assistant", "content": "", "refusal": None}, asked)
+
+    def delta(self, asked: Asked, text: str) -> bytes:
+        return self._event({"content": text}, asked)
+
+    def ends(self, asked: Asked, words: int) -> bytes:
+        last = self._event({}, asked, "stop")
+        counted = {**openai_says.chunk({}, model=asked.model), "choices": [], "usage": openai_says.usage(words)}
+        return last + openai_says.event(counted) if asked.usage else last
+
+    def whole(self, asked: Asked, text: str) -> bytes:
+        answer = openai_says.whole({"content": text}, "stop", len(text.split()))
+        return orjson.dumps({**answer, "model": asked.model})
+
+    def error(self, kind: Error) -> bytes:
+        codes: dict[Error, tuple[str, str | None]] = {
+            "rate-limited": ("requests", "rate_limit_exceeded"),
+            "failing": ("server_error", None),
+            "too-long": ("invalid_request_error", "context_length_exceeded"),
+            "against-policy": ("invalid_request_error", "content_policy_violation"),
+            "no-prefill": ("invalid_request_error", None),
+        }
+        return orjson.dumps(openai_says.error(WHY[kind], *codes[kind]))
+
+    def _event(self, delta: dict[str, Any], asked: Asked, finish: str | None = None) -> bytes:
+        return openai_says.event(openai_says.chunk(delta, finish, model=asked.model))
+
+
+def _text(content: object) -> str:
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in content)
+    return content if isinstance(content, str) else ""
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({"openai": OpenAI()})
