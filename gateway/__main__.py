@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.config import Config, parse
 from gateway.contract.errors import ConfigError
 from gateway.loader import Loaded, load
+from gateway.reload import read
 
 log = logging.getLogger("trunkline")
 
@@ -74,11 +75,7 @@ def find_config(asked: Path | None) -> Path:
 
 def _read(asked: argparse.Namespace) -> tuple[Config, Loaded]:
     path = find_config(asked.config)
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
-    config = parse(text, str(path))
+    config = parse(read(path), str(path))
     return config, load(config, os.environ)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ from fastapi import FastAPI
 from gateway.api import chat, console, errors, health, models, speech, telemetry, transcriptions
 from gateway.config import Config
 from gateway.contract.errors import GatewayError
-from gateway.contract.provider import Closable
 from gateway.loader import Loaded
+from gateway.reload import Reload
 from gateway.routing.engine import Engine
+from gateway.routing.route import CallRoute
 from gateway.telemetry.prometheus import Metrics
 from gateway.telemetry.standing import Standing
 from gateway.telemetry.telemetry import Telemetry
@@ -27,6 +28,7 @@ from gateway.warming import Warming
 
 log = logging.getLogger("trunkline")
 
+CallRoutes = Callable[[], Mapping[str, CallRoute]]
 DRAIN = 5
 """Seconds that requests under way get when the gateway is told to stop."""
 
@@ -48,16 +50,17 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
     engine = Engine(loaded.routes, loaded.providers, kept.recorder)
     metrics.ask_standing(lambda: _standing(engine))
     warming = Warming(loaded)
+    live = Reload(config, loaded, lambda new: engine.renew(new.routes, new.providers))
     closing = AsyncExitStack()
-    calls = _Calls(config, loaded, engine, metrics, host) if loaded.calls else None
+    calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host) if loaded.calls else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with closing:
             closing.push_async_callback(kept.aclose)
-            for provider in loaded.providers.values():
-                if isinstance(provider, Closable):
-                    closing.push_async_callback(provider.aclose)
+            closing.push_async_callback(live.aclose)
+            watching = asyncio.create_task(live.run(), name="reload")
+            closing.push_async_callback(_stopped, watching)
             warm = asyncio.create_task(_warm(warming, calls), name="warming")
             closing.push_async_callback(_stopped, warm)
             if calls is not None:
@@ -70,7 +73,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
         chat.router(engine, metrics),
         speech.router(engine, metrics),
         transcriptions.router(engine, metrics),
-        models.router(engine, lambda: loaded.calls),
+        models.router(engine, lambda: live.loaded.calls),
         health.router(lambda: health.Readiness(True, warming.states), metrics),
         telemetry.router(kept.decisions, kept.feed, lambda: _standing(engine), kept.trend, metrics),
         console.router(),
@@ -93,7 +96,7 @@ def _standing(engine: Engine) -> list[Standing]:
 class _Calls:
     """What only calls need. Costs 50 MB of imports, so it is made only where a route of kind call is."""
 
-    def __init__(self, config: Config, loaded: Loaded, engine: Engine, metrics: Metrics, host: str) -> None:
+    def __init__(self, config: Config, routes: CallRoutes, engine: Engine, metrics: Metrics, host: str) -> None:
         from gateway.api import calls
         from gateway.calls.registry import Registry
         from gateway.calls.smart_turn import SmartTurn
@@ -109,7 +112,7 @@ class _Calls:
         self._webrtc = WebRtc(Media(tuple(row.addresses), row.announce, row.ports), host)
         self._registry = Registry(engine, open_vad(), None if asleep else self._turn_model)
         metrics.count_calls(lambda: len(self._registry))
-        self.router = calls.router(self._registry, self._webrtc, engine.routes, lambda: loaded.calls, metrics)
+        self.router = calls.router(self._registry, self._webrtc, engine.routes, routes, metrics)
 
     async def warm(self) -> None:
         with suppress(GatewayError):  # told again by the first turn that asks

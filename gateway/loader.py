@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.config import BadConfig, Config, PolicyRow, Problem, ProviderRow, RouteRow, TargetRow
@@ -37,6 +37,7 @@ class Loaded:
     providers: Mapping[str, object]
     routes: Mapping[str, Route]
     calls: Mapping[str, CallRoute]
+    settings: Mapping[str, Settings] = field(default_factory=dict)
 
     def weights(self) -> tuple[Weights, ...]:
         """What `trunkline models pull` fetches for these routes, asleep or not."""
@@ -54,10 +55,14 @@ class Loaded:
 class _Built:
     provider: object | None
     asleep: str | None
+    settings: Settings | None = None
 
 
-def load(config: Config, env: Mapping[str, str]) -> Loaded:
-    """Raises BadConfig for a target whose provider does not exist or cannot serve its route's kind."""
+def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -> Loaded:
+    """Raises BadConfig for a target whose provider does not exist or cannot serve its route's kind.
+
+    `before`: what is in service; a provider whose settings did not change is taken over from it.
+    """
     problems: list[Problem] = []
     built: dict[str, _Built] = {}
     routes: dict[str, Route] = {}
@@ -68,7 +73,7 @@ def load(config: Config, env: Mapping[str, str]) -> Loaded:
             target = _target(each)
             provider = target.provider
             if provider not in built:
-                found = _build(config, provider, env)
+                found = _build(config, provider, env, before)
                 if isinstance(found, str):
                     problems.append(config.problem(("routes", name, "targets", index), found))
                     continue
@@ -84,7 +89,8 @@ def load(config: Config, env: Mapping[str, str]) -> Loaded:
     if problems:
         raise BadConfig(problems)
     providers = {name: b.provider for name, b in built.items() if b.provider is not None}
-    return Loaded(providers, routes, _calls(config))
+    settings = {name: b.settings for name, b in built.items() if b.settings is not None}
+    return Loaded(providers, routes, _calls(config), settings)
 
 
 class Unfit(str):
@@ -102,7 +108,7 @@ def _why_asleep(built: _Built, row: RouteRow, target: Target) -> str | Unfit | N
     return built.provider.asleep(target.model) if isinstance(built.provider, Sleeper) else None
 
 
-def _build(config: Config, name: str, env: Mapping[str, str]) -> _Built | str:
+def _build(config: Config, name: str, env: Mapping[str, str], before: Loaded | None) -> _Built | str:
     """The provider, or what is wrong with the file."""
     row = config.providers.get(name, ProviderRow())
     module_name = row.module or name
@@ -116,11 +122,15 @@ def _build(config: Config, name: str, env: Mapping[str, str]) -> _Built | str:
     except ImportError as error:
         return _Built(None, f"its package is not installed ({error.name or type(error).__name__})")
     settings = Settings(name, base_url, Secret(key) if key else None, MappingProxyType(dict(row.options)))
+    if before is not None and before.settings.get(name) == settings:
+        kept = before.providers[name]
+        if type(kept).__module__ == module.__name__:
+            return _Built(kept, no_url or no_key, settings)
     try:
         provider = module.Provider(settings)
     except ValueError as error:
         return f"provider {name!r}: {error}"
-    return _Built(provider, no_url or no_key)
+    return _Built(provider, no_url or no_key, settings)
 
 
 def _resolve(value: str | None, env: Mapping[str, str]) -> tuple[str | None, str | None]:

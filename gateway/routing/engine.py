@@ -26,6 +26,7 @@ from gateway.contract.events import AnswerEvent
 from gateway.contract.requests import Input, Request
 from gateway.routing.attempt import Attempt, is_whole
 from gateway.routing.board import Boards
+from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
 from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
@@ -65,7 +66,7 @@ class Answer:
 
 
 class Engine:
-    """`routes` may be replaced while requests run: each keeps the route it began with. `boards`: what is known of targets."""
+    """`routes`: as they are now (`renew` changes them); `boards`: what is known of targets."""
 
     def __init__(
         self,
@@ -75,9 +76,17 @@ class Engine:
         rng: random.Random | None = None,
         unix: Callable[[], float] = time.time,
     ) -> None:
-        self.routes, self._providers, self._recorder = routes, providers, recorder
+        self.routes, self._recorder = dict(routes), recorder
+        self._fleet = Fleet(providers)
         self._rng, self._unix = rng or random.Random(), unix
         self.boards = Boards(self._rng)
+
+    def renew(self, routes: Mapping[str, Route], providers: Providers) -> Fleet:
+        """From now on these; requests under way keep what they began with. Returns the fleet that serves only those."""
+        retired, self._fleet = self._fleet, Fleet(providers)
+        self.routes.clear()
+        self.routes.update(routes)
+        return retired
 
     def route(self, name: str) -> Route:
         """Raises NoSuchRoute."""
@@ -102,7 +111,9 @@ class Engine:
         )
         self._recorder.decided(decision)
         channel = inputs if inputs is not None else Channel()
-        opening = Opening(named, request, channel, board, self._providers, decision, self._recorder, self._rng)
+        fleet = self._fleet
+        opening = Opening(named, request, channel, board, fleet.providers, decision, self._recorder, self._rng)
+        fleet.open += 1
         try:
             attempt, race = await opening.race(plan.targets)
             answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets))
@@ -114,4 +125,5 @@ class Engine:
             else:
                 await answer.close(None)
         finally:
+            fleet.left()
             opening.settle()
