@@ -6,7 +6,7 @@
         await redis.kill()              # SIGKILL; its port refuses
         await redis.start()             # again on the same port, empty
         await redis.ask("CONFIG", "SET", "maxmemory", "1")
-        async with slowed(redis.port, 2.0) as port: ...     # everything it answers through this port is late
+        async with detour(redis.port, 2.0) as port: ...     # everything it answers through this port is late
 
 Mark what uses it `@pytest.mark.wire` and `@pytest.mark.needs("redis-server")`.
 """
@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,13 @@ class RedisServer:
 
     async def start(self) -> None:
         """Returns when it listens."""
-        settings = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self._folder), "save": "", "appendonly": "no"}
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self._folder),
+            "save": "",
+            "appendonly": "no",
+        }
         flags = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self._process = await asyncio.create_subprocess_exec(
             "redis-server", *flags, *self._options, stdout=asyncio.subprocess.DEVNULL
@@ -67,7 +73,7 @@ class RedisServer:
         """One command on a connection of its own."""
         client = Redis(port=self.port, password=password, socket_timeout=5.0)
         try:
-            return await client.execute_command(*command)
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
             await client.aclose()
 
@@ -92,13 +98,16 @@ async def redis_server(*options: str, port: int | None = None) -> AsyncIterator[
             await server.kill()
 
 
+Loses = Callable[[bytes], bool]
+
+
 @asynccontextmanager
-async def slowed(port: int, seconds: float) -> AsyncIterator[int]:
-    """A port that leads to `port` and passes every answer on `seconds` late."""
+async def detour(port: int, late: float = 0.0, loses: Loses = lambda _: False) -> AsyncIterator[int]:
+    """A port that leads to `port`. Every answer comes `late` seconds later; the pieces that it `loses` never come."""
     links: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        links.add(asyncio.create_task(_relay(reader, writer, port, seconds), name="slowed"))
+        links.add(asyncio.create_task(_relay(reader, writer, port, late, loses), name="detour"))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
@@ -111,13 +120,15 @@ async def slowed(port: int, seconds: float) -> AsyncIterator[int]:
         await server.wait_closed()
 
 
-async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, seconds: float) -> None:
+async def _relay(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, late: float, loses: Loses
+) -> None:
     try:
         there, here = await asyncio.open_connection("127.0.0.1", port)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pass_on(reader, here, 0.0))
-                group.create_task(_pass_on(there, writer, seconds))
+                group.create_task(_pass_on(reader, here, 0.0, lambda _: False))
+                group.create_task(_pass_on(there, writer, late, loses))
         finally:
             here.close()
     except* OSError:
@@ -126,11 +137,12 @@ async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, por
         writer.close()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late: float, loses: Loses) -> None:
     while piece := await reader.read(65536):
-        await asyncio.sleep(seconds)
-        writer.write(piece)
-        await writer.drain()
+        await asyncio.sleep(late)
+        if not loses(piece):
+            writer.write(piece)
+            await writer.drain()
     raise ConnectionError("closed")  # ends the other direction too
 
 

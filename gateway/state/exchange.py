@@ -71,8 +71,8 @@ class Exchange:
             if not -SKEW < age < self._forget or (known is None and len(self._peers) >= PEERS):
                 return
             self._peers[peer] = _Peer(said.at, now)
-            self._replica.merge(peer, said.sums, max(0.0, age))
             self._take(said.out, now)
+            self._replica.merge(peer, said.sums, max(0.0, age))
         except (Garbled, ValueError):
             self._note(peer, f"what replica {peer} says is ignored: not understood")
 
@@ -92,10 +92,10 @@ class Exchange:
         self._handed = {key: until for key, until in self._handed.items() if until > now}
 
     def _take(self, out: Out, now: float) -> None:
+        if any(self._clock.local(until) > now + LONGEST + SKEW for until, _ in out.values()):
+            raise Garbled
         for key, (shared, reason) in out.items():
             until = self._clock.local(shared)
-            if until > now + LONGEST + SKEW:
-                raise Garbled
             if until > max(now, self._handed.get(key, now) + SAME):
                 self._handed[key] = until
                 route, target = key.split(SEPARATOR)

@@ -11,6 +11,7 @@ Plain commands only, none on more than a few keys of ours: no script that could 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,10 +34,10 @@ ADDRESS = 256
 
 
 class RedisLink:
-    """`patience`: seconds for connecting, for writing and for each answer. Raises ConfigError, which never shows the URL."""
+    """`patience`: seconds for connecting, and for each exchange. Raises ConfigError, which never shows the URL."""
 
     def __init__(self, url: str, me: str, patience: float) -> None:
-        self._me = me
+        self._me, self._patience = me, patience
         self._pool = _pool(url, patience)
         self._redis = Redis(connection_pool=self._pool)
         database = f"{PREFIX}{self._pool.connection_kwargs.get('db', 0)}:"
@@ -44,12 +45,13 @@ class RedisLink:
 
     async def time(self) -> float:
         """Unix seconds by Redis' clock."""
-        seconds, micros = await self._redis.time()
+        async with self._in_time():
+            seconds, micros = await self._redis.time()
         return float(seconds) + float(micros) * 1e-6
 
     async def speak(self, said: bytes, at: float, keep: float) -> list[str]:
         """Leave a statement that stays for `keep` seconds. Returns the other replicas that spoke since then."""
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:
             pipe.set(_replica(self._me), said, px=_ms(keep))
             pipe.zadd(f"{PREFIX}replicas", {self._me: at})
             pipe.zremrangebyscore(f"{PREFIX}replicas", "-inf", at - keep)
@@ -62,20 +64,23 @@ class RedisLink:
 
     async def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """What these replicas said last; never more of it than may be."""
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.getrange(_replica(name), 0, LARGEST)
             found = await pipe.execute()
         return {name: raw for name, raw in zip(names, found) if raw}
 
     async def publish(self, news: bytes) -> None:
-        await self._redis.publish(self._news, news)
+        async with self._in_time():
+            await self._redis.publish(self._news, news)
 
     async def subscribe(self) -> Subscription:
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        async with self._in_time():
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         subscription = Subscription(self._pool, connection, self._news.encode())
         try:
-            await connection.send_command("SUBSCRIBE", self._news, self._echo)
+            async with self._in_time():
+                await connection.send_command("SUBSCRIBE", self._news, self._echo)
         except BaseException:
             await subscription.aclose()
             raise
@@ -83,21 +88,23 @@ class RedisLink:
 
     async def hold(self, calls: Mapping[str, str], keep: float) -> None:
         """These calls are at these addresses, for `keep` seconds."""
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:
             for call_id, address in calls.items():
                 pipe.set(_call(call_id), address, px=_ms(keep))
             await pipe.execute()
 
     async def release(self, calls: Sequence[str]) -> None:
         if calls:
-            await self._redis.delete(*map(_call, calls))
+            async with self._in_time():
+                await self._redis.delete(*map(_call, calls))
 
     async def find(self, call_id: str) -> str | None:
-        found = await self._redis.getrange(_call(call_id), 0, ADDRESS)
+        async with self._in_time():
+            found = await self._redis.getrange(_call(call_id), 0, ADDRESS)
         return found.decode("latin-1") if isinstance(found, bytes) and 0 < len(found) <= ADDRESS else None
 
     async def leave(self) -> None:
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:
             pipe.delete(_replica(self._me))
             pipe.zrem(f"{PREFIX}replicas", self._me)
             await pipe.execute()
@@ -105,6 +112,9 @@ class RedisLink:
     async def aclose(self) -> None:
         """Close every connection. It may be used again."""
         await self._pool.disconnect()
+
+    def _in_time(self) -> asyncio.Timeout:
+        return asyncio.timeout(self._patience)
 
 
 class Subscription:
@@ -131,7 +141,9 @@ def _pool(url: str, patience: float) -> ConnectionPool:
     try:
         asked: dict[str, Any] = dict(parse_url(url))
         ours = {
-            "socket_timeout": patience,
+            # Ours are around each exchange: redis-py's are asyncio.wait_for, which before Python 3.12 loses a cancellation
+            # that comes together with the result; a gateway that stops would then go on (seen).
+            "socket_timeout": None,
             "socket_connect_timeout": patience,
             "retry": Retry(NoBackoff(), 0),  # when to try again is for the store to say
             "protocol": 2,

@@ -29,7 +29,7 @@ TELLING = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds throughout. `beat`: between two statements; `patience`: for each answer of Redis; `quiet`: without our own
+    """Seconds throughout. `beat`: between two statements; `patience`: for each exchange with Redis; `quiet`: without our own
     echo, until news count as lost; `forget`: until a silent replica is forgotten; `call`: until a call that nobody renews
     is gone; `find`: for finding one; `backoff`: the longest wait between two tries to reach Redis; `leave`: to say goodbye.
     """
@@ -128,14 +128,13 @@ class RedisStore:
 
     async def _join(self, exchange: Exchange) -> Subscription:
         await self._link.aclose()  # nothing of the last time
-        async with asyncio.timeout(3.0 * self._pace.patience):
-            subscription = await self._link.subscribe()
-            try:
-                self._renew_at = 0.0
-                await self._beat(exchange)
-            except BaseException:
-                await subscription.aclose()
-                raise
+        subscription = await self._link.subscribe()
+        try:
+            self._renew_at = 0.0
+            await self._beat(exchange)
+        except BaseException:
+            await subscription.aclose()
+            raise
         return subscription
 
     async def _stay(self, subscription: Subscription, exchange: Exchange) -> None:
@@ -152,8 +151,7 @@ class RedisStore:
     async def _beats(self, exchange: Exchange) -> None:
         while True:
             await asyncio.sleep(self._pace.beat * self._rng.uniform(0.9, 1.1))
-            async with asyncio.timeout(2.0 * self._pace.patience):
-                await self._beat(exchange)
+            await self._beat(exchange)
 
     async def _beat(self, exchange: Exchange) -> None:
         """Say what is to be said, and read what the others said: three round trips."""

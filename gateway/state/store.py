@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 SEPARATOR = "\x1f"
-"""Between the route and the target of a key."""
+"""Between the route and the target of a key; what else a key of sums holds is for routing to know."""
 
 Sums = Mapping[str, Sequence[float]]
 """Decayed sums by key. They hold ages in seconds and no moments, so that they mean the same on every host."""

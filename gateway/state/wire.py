@@ -104,14 +104,10 @@ def _out(value: object) -> Out:
         until, reason = entry
         if not isinstance(reason, str) or len(reason) > _REASON or not reason.isprintable():
             raise Garbled
-        read[_key(key)] = (_number(until), reason)
+        if len(key) > _KEY or key.count(SEPARATOR) != 1:
+            raise Garbled
+        read[key] = (_number(until), reason)
     return read
-
-
-def _key(key: str) -> str:
-    if len(key) > _KEY or key.count(SEPARATOR) != 1:
-        raise Garbled
-    return key
 
 
 def _row(row: object) -> tuple[float, ...]:
