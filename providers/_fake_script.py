@@ -60,7 +60,7 @@ class Script:
         return kind(str(self.error), provider, self.error, wait, f"fake_{self.error}", detail=detail)
 
 
-_DEFAULTS = {each.name: each.default for each in fields(Script)}
+_DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Script)}
 _FAULTS = ["error", "ready", "slow", "cut_after", "hang_after", "hang", "garbage", "empty", "silence", "never_final"]
 _ERRORS: Mapping[int, type[ProviderError]] = MappingProxyType(
     {

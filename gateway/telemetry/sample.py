@@ -26,8 +26,8 @@ Outcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`ttft`: seconds from asked to first (DESIGN.md), None if it never came; `duration`: seconds the attempt or turn took;
-    `outcome`: `lost` a race to a faster target, `cut` is a failure after first content; `part`: a turn is one of many in a stream (stt, s2s)."""
+    """`ttft`: seconds from asked to first (stopwatch.py), None if it never came; `duration`: seconds it took; `outcome`:
+    `lost` a race to a faster target, `cut` is a failure after first content; `part`: a turn is one of many in a stream."""
 
     route: str
     kind: Kind
