@@ -28,7 +28,7 @@ AGAIN = 2.0
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_BLOCKS = "_.-=+*%#"
 _RESET, _DIM, _BOLD, _RED, _YELLOW = "\x1b[0m", "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[33m"
-_TONES = {"out": _RED, "resting": _YELLOW, "asleep": _DIM, "not tried yet": _DIM}
+_TONES = {"out": _RED, "resting": _YELLOW, "asleep": _DIM, "idle": _DIM}
 _FIGURES = (("p50", 7), ("p95", 7), ("errors", 8), ("share", 7), ("in flight", 11))
 """Columns and their widths; the last ones go first where the terminal is narrow."""
 
@@ -173,7 +173,9 @@ def doing(row: Row) -> tuple[str, str]:
         return "resting", f"resting, back in {max(1, round(row['resting_for']))} s{why}"
     if row["why"]:
         return "out", f"out{why}"
-    return ("serving", "serving") if row["samples"] or row["in_flight"] else ("not tried yet", "not tried yet")
+    # Evidence fades: what was not asked for long is as unknown as what never was.
+    known = row["samples"] >= 0.5 or row["in_flight"] or any(point is not None for point in row["ttft"])
+    return ("serving", "serving") if known else ("idle", "idle")
 
 
 def line(row: Row) -> str:
@@ -228,7 +230,7 @@ def _route(name: str, rows: Sequence[Row], columns: _Columns, blocks: str) -> li
         word, said = doing(row)
         trend = spark(row["ttft"], row["failed"], highest, columns.room, blocks)
         lines.append((_TONES.get(word, ""), columns.line(row["target"], trend, dict(_figures(row)))))
-        if word != "serving":
+        if word not in ("serving", "idle"):
             lines.append((_TONES[word], f"  {said}"))
     return lines + [(_DIM, f"{row['target']}  {doing(row)[1]}") for row in rows if row["asleep"] is not None]
 

@@ -257,3 +257,18 @@ def test_names_and_reasons_cannot_command_the_terminal() -> None:
     rows = [{**row("chat"), "target": "a/\x1b[2Jb", "why": "w\x07\nx"}]
     assert not any("\x1b" in line or "\x07" in line for line in live.table({"targets": rows}, 80))
     assert "\x1b" not in live.line(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"samples": 0.0}, "idle"),
+        ({"samples": 0.2}, "idle"),
+        ({"samples": 0.0, "in_flight": 1}, "serving"),
+        ({"samples": 0.0, "ttft": [None, 0.2, None]}, "serving"),
+        ({"resting_for": 2.2, "why": "rate limited"}, "resting, back in 2 s: rate limited"),
+        ({"why": "the key was refused"}, "out: the key was refused"),
+    ],
+)
+def test_what_a_target_is_doing_is_a_word_and_its_reason(fields: dict[str, object], words: str) -> None:
+    assert live.doing({**row("chat"), **fields})[1] == words

@@ -53,7 +53,7 @@ def router(
     watch: Watch | None = None,
     state: Callable[[], str | None] = lambda: None,
 ) -> APIRouter:
-    """`state`: "shared" or "local" where replicas may share it, else None."""
+    """`state`: of what replicas share, in the store's word for it ("shared", "local", ...)."""
     live = Endpoint("telemetry", Live(feed, standing, trend, state).answer, watch)
     routes = APIRouter(routes=[Route("/v1/telemetry", live, methods=["GET"], name="telemetry")])
 

@@ -23,9 +23,9 @@ export function doing(target) {
   if (target.resting_for !== null)
     return { tone: "warn", text: `resting, back in ${seconds(target.resting_for)}`, why: target.why };
   if (target.why) return { tone: "bad", text: "out", why: target.why };
-  return target.samples > 0 || target.in_flight > 0
-    ? { tone: "good", text: "serving", why: null }
-    : { tone: "idle", text: "not tried yet", why: null };
+  // Evidence fades: what was not asked for long is as unknown as what never was.
+  const known = target.samples >= 0.5 || target.in_flight > 0 || target.ttft.some(Number.isFinite);
+  return known ? { tone: "good", text: "serving", why: null } : { tone: "idle", text: "idle", why: null };
 }
 
 export class RoutesPanel {
