@@ -55,9 +55,9 @@ def decode_statement(raw: bytes) -> Statement:
     """Raises Garbled."""
     said = _object(raw)
     sums = _mapping(said.get("sums"))
-    return Statement(
-        _number(said.get("at")), {_key(key): _row(row) for key, row in sums.items()}, _out(said.get("out"))
-    )
+    if any(len(key) > _KEY for key in sums):
+        raise Garbled
+    return Statement(_number(said.get("at")), {key: _row(row) for key, row in sums.items()}, _out(said.get("out")))
 
 
 def decode_news(raw: bytes) -> News:
