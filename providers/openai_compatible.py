@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit
 
-from gateway.contract.client import Answer, Client, HttpxClient, drain, read_up_to
+from gateway.contract.client import Answer, Client, drain, read_up_to
 from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import Events, ProviderEvent
+from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import ChatRequest
 from gateway.contract.sse import EventTooLarge, ServerEvents
@@ -48,7 +49,7 @@ class Provider:
         self._include_usage = options.pop("include_usage", True) is True
         if options:
             raise ValueError(f"unknown options: {', '.join(sorted(options))}; there is: include_usage")
-        self._client: Client = HttpxClient(self._name)
+        self._client: Client = Http1Client(self._name)
 
     def asleep(self, model: str) -> str | None:
         return None if self._url else "its row has no base_url"

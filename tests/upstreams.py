@@ -11,6 +11,7 @@
         await upstream.until(lambda: upstream.busy == 1, within=1.0)      # TimeoutError otherwise; no sleeping for order
         await upstream.until_left()                     # every request is over and no connection is held by one, within 1 s
 
+    Upstream("ok", tls=context)                         # https
     upstream.stop_listening()                           # new connections are refused from here on
     with nobody_listens() as url: ...                   # connections to it are refused, and nobody ever was there
 
@@ -28,11 +29,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import orjson
 
@@ -118,7 +120,8 @@ class Exchange:
 class Upstream:
     """See the top of this file."""
 
-    def __init__(self, *scripts: Script | str) -> None:
+    def __init__(self, *scripts: Script | str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.received: list[Received] = []
         self.exchanges: list[Exchange] = []
         self.opened = 0
@@ -131,7 +134,7 @@ class Upstream:
 
     async def __aenter__(self) -> Upstream:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, ssl=self._tls)
         self._address = self._server.sockets[0].getsockname()
         return self
 
@@ -158,7 +161,7 @@ class Upstream:
 
     @property
     def origin(self) -> str:
-        return "http://{}:{}".format(*self._address)
+        return "http{}://{}:{}".format("s" if self._tls else "", *self._address)
 
     @property
     def url(self) -> str:
@@ -222,8 +225,7 @@ class _Connection(asyncio.Protocol):
         """It served a request to its end, and waits for the next."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self.upstream.joined(self)
         self.task = asyncio.get_running_loop().create_task(self._serve())
 

@@ -50,6 +50,22 @@ async def test_cancelling_releases_the_upstream(entry: Entry, scene: Scene, stre
         await serves_on(entry, stage)
 
 
+@pytest.mark.parametrize(("entry", "scene"), played("silent", "stalls"))
+async def test_cancelling_at_any_step_releases_the_upstream(entry: Entry, scene: Scene) -> None:
+    """Steps of the event loop: before, while and after it connects, asks, and reads."""
+    async with entry.stage() as stage:
+        stage.play(scene)
+        for steps in range(50):
+            task = asyncio.create_task(reading(ask(entry, stage)))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await stage.until_free()
+        await serves_on(entry, stage)
+
+
 @pytest.mark.parametrize("entry", playing("endless", "stalls"))
 async def test_an_error_of_the_readers_own_releases_the_upstream(entry: Entry) -> None:
     async def fails(asked: Asked) -> None:

@@ -8,13 +8,14 @@ from contextlib import aclosing
 import pytest
 
 from gateway.contract import client as clients
-from gateway.contract.client import Client, HttpxClient, drain, read_up_to
+from gateway.contract.client import Client, drain, read_up_to
 from gateway.contract.errors import Unavailable
+from gateway.contract.http1 import Http1Client
 from tests.upstream_scripts import bytes_as_they_are, ok, status
 from tests.upstreams import Exchange, Upstream, nobody_listens
 
 pytestmark = pytest.mark.wire
-CLIENTS: list[Callable[[str], Client]] = [HttpxClient]
+CLIENTS: list[Callable[[str], Client]] = [Http1Client]
 STREAMED = b'{"stream":true}'
 
 
@@ -200,13 +201,3 @@ async def test_draining_waits_for_no_other(
         await drain(answer)
     await upstream.until_left()
     assert upstream.open == 0
-
-
-async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
-    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with nobody_listens() as proxy:
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, proxy)
-        async with client.post(upstream.url, {}, b"") as answer:
-            assert answer.status == 200
