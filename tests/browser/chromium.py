@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -31,6 +31,14 @@ def until(page: Page, expression: str, within: float = 5.0) -> None:
     while not page.evaluate(expression):
         assert monotonic() < give_up, f"not within {within} s: {expression}"
         page.wait_for_timeout(30)
+
+
+def eventually(page: Page, holds: Callable[[], bool], within: float = 5.0) -> None:
+    """Until it holds; the page goes on meanwhile."""
+    give_up = monotonic() + within
+    while not holds():
+        assert monotonic() < give_up, f"not within {within} s"
+        page.wait_for_timeout(20)
 
 
 @contextmanager

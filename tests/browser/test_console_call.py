@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser import scenes
-from tests.browser.chromium import until
+from tests.browser.chromium import eventually, until
 from tests.browser.conftest import Complaints
 from tests.browser.stub import Stub
 
@@ -172,8 +172,7 @@ def test_hanging_up_tells_the_gateway_and_lets_the_microphone_go(called: Page, s
 
 def test_closing_the_page_hangs_up(called: Page, stub: Stub) -> None:
     called.goto("about:blank")
-    called.wait_for_timeout(300)
-    assert stub.hung_up == ["rtc_1"]
+    eventually(called, lambda: stub.hung_up == ["rtc_1"])
     called.evaluate("window.peer = { close() {} }")
 
 
@@ -192,8 +191,7 @@ def test_a_call_by_keys_alone(page: Page, stub: Stub) -> None:
     expect(page.locator("#call-mute")).to_be_focused()
     page.keyboard.press("h")
     expect(page.locator("#call-start")).to_be_focused()
-    page.wait_for_timeout(100)
-    assert stub.hung_up == ["rtc_1"]
+    eventually(page, lambda: stub.hung_up == ["rtc_1"])
 
 
 def test_a_refused_call_shows_the_gateways_words(page: Page, stub: Stub, complaints: Complaints) -> None:
