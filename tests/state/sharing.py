@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from gateway.state.redis_store import Pace, RedisStore
 from gateway.state.store import Ejection, Replica, Store, Sums
 
-BRISK = Pace(beat=0.1, patience=0.3, quiet=0.9, forget=1.5, call=1.5, backoff=0.3)
+BRISK = Pace(beat=0.1, quiet=2.0, forget=3.0, call=2.0, backoff=0.3)
 """For tests of what happens, and not of when."""
 
 
