@@ -25,10 +25,13 @@ SILENT = 5.0
 AGAIN = 2.0
 """Seconds between two tries to reach it."""
 
+FAILING = 0.3
+"""Share of errors beyond which a target is ejected, unless it is the route's last."""
+
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_BLOCKS = "_.-=+*%#"
 _RESET, _DIM, _BOLD, _RED, _YELLOW = "\x1b[0m", "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[33m"
-_TONES = {"out": _RED, "resting": _YELLOW, "asleep": _DIM, "idle": _DIM}
+_TONES = {"out": _RED, "resting": _YELLOW, "failing": _YELLOW, "asleep": _DIM, "idle": _DIM}
 _FIGURES = (("p50", 7), ("p95", 7), ("errors", 8), ("share", 7), ("in flight", 11))
 """Columns and their widths; the last ones go first where the terminal is narrow."""
 
@@ -173,8 +176,10 @@ def doing(row: Row) -> tuple[str, str]:
         return "resting", f"resting, back in {max(1, round(row['resting_for']))} s{why}"
     if row["why"]:
         return "out", f"out{why}"
+    if row["error_rate"] >= FAILING:
+        return "failing", "failing"
     # Evidence fades: what was not asked for long is as unknown as what never was.
-    known = row["samples"] >= 0.5 or row["in_flight"] or any(point is not None for point in row["ttft"])
+    known = row["samples"] >= 0.5 or row["in_flight"] or any(row["failed"]) or any(row["ttft"])
     return ("serving", "serving") if known else ("idle", "idle")
 
 

@@ -266,6 +266,8 @@ def test_names_and_reasons_cannot_command_the_terminal() -> None:
         ({"samples": 0.2}, "idle"),
         ({"samples": 0.0, "in_flight": 1}, "serving"),
         ({"samples": 0.0, "ttft": [None, 0.2, None]}, "serving"),
+        ({"samples": 0.0, "failed": [0, 2, 0]}, "serving"),
+        ({"error_rate": 0.9}, "failing"),
         ({"resting_for": 2.2, "why": "rate limited"}, "resting, back in 2 s: rate limited"),
         ({"why": "the key was refused"}, "out: the key was refused"),
     ],

@@ -13,6 +13,8 @@ const COLUMNS = [
   ["flight", "in flight"],
 ];
 
+const FAILING = 0.3; // beyond this a target is ejected, unless it is the route's last
+
 const percent = (part) => `${part > 0 && part < 0.01 ? "<1" : Math.round(part * 100)} %`;
 const seconds = (left) => `${Math.max(1, Math.ceil(left))} s`;
 
@@ -23,8 +25,10 @@ export function doing(target) {
   if (target.resting_for !== null)
     return { tone: "warn", text: `resting, back in ${seconds(target.resting_for)}`, why: target.why };
   if (target.why) return { tone: "bad", text: "out", why: target.why };
+  if (target.error_rate >= FAILING) return { tone: "warn", text: "failing", why: null };
   // Evidence fades: what was not asked for long is as unknown as what never was.
-  const known = target.samples >= 0.5 || target.in_flight > 0 || target.ttft.some(Number.isFinite);
+  const asked = [...target.ttft, ...target.failed].some((each) => each > 0);
+  const known = target.samples >= 0.5 || target.in_flight > 0 || asked;
   return known ? { tone: "good", text: "serving", why: null } : { tone: "idle", text: "idle", why: null };
 }
 

@@ -57,6 +57,16 @@ def test_an_ejection_counts_down_and_ends(routes: Page, telling: Telling) -> Non
     expect(routes.locator("#routes-state")).to_have_text("2 targets awake")
 
 
+def test_a_target_that_fails_and_is_left_in_is_named_and_one_that_was_not_asked_is_idle(
+    routes: Page, telling: Telling
+) -> None:
+    fast, slow = routes.locator(".targets-table tbody tr").all()
+    telling.standing[0] = Standing("chat", "llm", FAST, error_rate=0.9, samples=3.0)
+    telling.standing[1] = Standing("chat", "llm", SLOW)
+    expect(fast.locator(".doing")).to_have_text("failing")
+    expect(slow.locator(".doing")).to_have_text("idle")
+
+
 def test_a_sparkline_has_gaps_where_nothing_was_measured_and_marks_where_attempts_failed(
     page: Page, stub: Stub, telling: Telling
 ) -> None:
