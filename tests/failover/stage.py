@@ -145,7 +145,8 @@ class Bench:
         named = targets or [PRIMARY, FALLBACK][: len(lanes)]
         config = parse(routes(FAMILIES[self.family].module, {name: lane.url for name, lane in lanes.items()}, named))
         try:
-            async with serving(create_app(config, load(config, {}))) as served:
+            # On a hasty clock the server would close connections that the client, on the machine's, still takes for open.
+            async with serving(create_app(config, load(config, {})), timeout_keep_alive=600) as served:
                 async with client(served, timeout=PATIENCE) as official, plain_http(base_url=served.url) as http:
                     yield Stage(self, lanes, official, http)
         finally:

@@ -32,7 +32,7 @@ from gateway.contract.requests import (
 )
 from gateway.loader import load
 from gateway.routing.engine import Answer, Engine
-from gateway.routing.route import Route, Target
+from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.recorder import Recorder
 from providers.fake import Provider as Fake
 from tests.serving import client, serving
@@ -42,6 +42,7 @@ from tests.virtual_time import virtual
 SENTENCES = ("Good morning to all of you.", "What may I do for you today?")
 SAID = "hello there my friend"
 EAR = f"says-{SAID.replace(' ', '-')}"
+IN_ORDER = Policy("priority")
 FIRST, IDLE, ANSWER = 6.0, 20.0, 60.0
 """The defaults of ttft_deadline, idle and answer."""
 
@@ -51,7 +52,7 @@ class Stage:
 
     def __init__(self, kind: Kind, *models: str) -> None:
         self.fake, self._recorder = Fake(Settings("fake")), Recorder()
-        route = Route("r", kind, tuple(Target("fake", model) for model in models))
+        route = Route("r", kind, tuple(Target("fake", model) for model in models), IN_ORDER)
         self.engine = Engine({"r": route}, {"fake": self.fake}, self._recorder)
 
     def failed(self, model: str) -> bool:
@@ -126,7 +127,7 @@ async def test_a_voice_that_draws_breath_is_not_left() -> None:
             yield Finished()
 
     recorder = Recorder()
-    route = Route("r", "tts", (Target("breathes", "m"), Target("fake", "ok")))
+    route = Route("r", "tts", (Target("breathes", "m"), Target("fake", "ok")), IN_ORDER)
     engine = Engine({"r": route}, {"breathes": Breathes(), "fake": Fake(Settings("fake"))}, recorder)
     async with engine.open("r", SpeakRequest(), sentences()) as answer:
         assert str(answer.target) == "breathes/m"
