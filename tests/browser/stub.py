@@ -132,5 +132,6 @@ def serving(stub: Stub) -> Iterator[Stub]:
         stub.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         yield stub
     finally:
+        stub.telling.close()
         server.should_exit = True
         thread.join()

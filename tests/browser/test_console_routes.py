@@ -51,7 +51,7 @@ def test_an_ejection_counts_down_and_ends(routes: Page, telling: Telling) -> Non
     telling.standing[1] = replace(telling.standing[1], ejected_for=2.5)
     expect(slow.locator(".doing")).to_have_text("ejected, back in 3 s")
     expect(slow.locator(".countdown .left")).to_have_attribute("width", "33.3%")
-    telling.standing[1] = replace(telling.standing[1], ejected_for=None, why=None)
+    telling.standing[1] = replace(telling.standing[1], ejected_for=None, why=None, error_rate=0.1)
     expect(slow.locator(".doing")).to_have_text("serving")
     expect(slow.locator(".countdown")).to_be_hidden()
     expect(routes.locator("#routes-state")).to_have_text("2 targets awake")
