@@ -8,8 +8,7 @@ Moments are Unix seconds by Redis' clock.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ LARGEST = 256 * 1024
 """Bytes of a statement: about 300 targets with all their sums."""
 _ROWS, _NUMBERS, _KEY, _REASON = 2048, 256, 512, 80
 _HUGE = 1e15
+_NUMERIC = frozenset((int, float))
 
 Out = Mapping[str, tuple[float, str]]
 """Ejections: until when and why, by key."""
@@ -110,14 +110,14 @@ def _out(value: object) -> Out:
     return read
 
 
-def _row(row: object) -> tuple[float, ...]:
-    if not isinstance(row, list) or len(row) > _NUMBERS:
+def _row(row: object) -> Sequence[float]:
+    # At once for all: 50 numbers of 100 targets come each second. `type`, as a bool is an int; JSON has no NaN.
+    if not isinstance(row, list) or len(row) > _NUMBERS or not _NUMERIC.issuperset(map(type, row)):
         raise Garbled
-    return tuple(map(_number, row))
+    if row and max(max(row), -min(row)) >= _HUGE:
+        raise Garbled
+    return row
 
 
 def _number(value: object) -> float:
-    # `type`, as a bool is an int; and a number of 400 digits is an int that no float can hold.
-    if type(value) not in (int, float) or not -_HUGE < value < _HUGE or not math.isfinite(value):  # type: ignore[operator,arg-type]
-        raise Garbled
-    return float(value)  # type: ignore[arg-type]
+    return float(_row([value])[0])

@@ -39,7 +39,7 @@ class Side:
 def test_sums_arrive_as_they_left_with_their_age() -> None:
     one, two = Side(ME, sums={KEY: [1.0, 0.1]}), Side(OTHER)
     two.exchange.read(ME, one.exchange.statement(10.0), 12.5)
-    assert two.merged[ME] == ({KEY: (1.0, 0.1)}, 2.5)
+    assert two.merged[ME] == ({KEY: [1.0, 0.1]}, 2.5)
 
 
 def test_a_statement_is_merged_once_however_often_it_is_found() -> None:

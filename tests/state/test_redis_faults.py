@@ -122,7 +122,7 @@ async def test_nobody_waits_and_sharing_comes_back(
             await shared(one)
             await shared(other)
             one.sums[A] = [2.0, 2.0]
-            await until(lambda: list(other.merged.values()) == [{A: (2.0, 2.0)}])
+            await until(lambda: list(other.merged.values()) == [{A: [2.0, 2.0]}])
         told = lines(caplog)
     assert told == ["state is shared"] * 2 + [f"state is local: {error}"] * 2 + ["state is shared"] * 2
 
@@ -187,7 +187,7 @@ async def test_evicting(caplog: pytest.LogCaptureFixture) -> None:
                 await asyncio.sleep(0.05)
             assert (one.store.state, two.store.state) == ("shared", "shared")
             one.sums[A] = [2.0, 2.0]
-            await until(lambda: list(two.merged.values()) == [{A: (2.0, 2.0)}])
+            await until(lambda: list(two.merged.values()) == [{A: [2.0, 2.0]}])
             assert not two.forgotten
     assert lines(caplog) == ["state is shared"] * 2
 
