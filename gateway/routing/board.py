@@ -1,65 +1,428 @@
-"""Board: what is known of a route's targets, and what follows from it for one request. (In order; learning comes next.)"""
+"""Board: what a route has learned of its targets, and what follows from it for one request. Pure: clock and rng are handed in.
+
+A decision costs no I/O. Its order is the fallback plan; who is left out is told with the reason.
+"""
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.routing.route import Route, Target
+from gateway.routing.latency import LatencyParameters, Pool, TargetLatency
+from gateway.routing.order import by_cost, weighted, with_canary
+from gateway.routing.outlier import EjectionParameters, TargetHealth
+from gateway.routing.rate_limit import RateLimit, RateLimitParameters
+from gateway.routing.route import Policy, Route, Target
+from gateway.routing.wish import ANYTHING, Wish, nobody_fits, why_not
 from gateway.telemetry.decisions import Candidate
 from gateway.telemetry.sample import Outcome
 
+NEVER = -1e18
+ERROR_WEIGHT = 4.0
+"""An error rate of 1 weighs as much as a wait e^4 times longer."""
+UNSEEN, SHY = 3, 50.0
+"""Until this many samples a target gets at most its fair share; beyond that its score is worse by this."""
+TIE, TIE_LEAST, TIE_MOST, TIE_YOUNG, YOUNG = 2.0, 0.02, 0.15, 0.5, 16
+"""Targets whose means differ by less than TIE standard errors (within bounds, in logs) share the traffic evenly."""
+LOAD = 0.7
+"""How much of the learned slope the next request on a loaded target is charged for slowing the others."""
+RACE_GAP, RACE_RESERVE = 0.25, 2.0
+"""A draw that prefers a target whose mean is this much worse (in logs) races it against the best, while hedges are left."""
+PROBE_EVERY, STALE, STALE_FIRST = 25, 1.0, 1.5
+"""Every so many requests a target untried for STALE half-lives is raced; for STALE_FIRST, tried in its own right."""
+HEDGES, HEDGES_AT_START, HEDGE_EARNED_MOST, HEDGE_FLOOR = 10.0, 5.0, 0.07, 1 / 60
+"""The hedge bucket: its size, what is in it at first, what one request adds at most, and what a second of quiet adds."""
+HEDGE_AT, DEADLINE_AT, DEADLINE_TIMES, DEADLINE_LEAST = 0.95, 0.99, 4.0, 1.0
+RETRIES, RETRIES_EVERY = 10.0, 10.0
+"""The retry bucket's size, and the seconds in which quiet refills one retry."""
+SLOW_HALF_LIFE, SLOW_SHARE, SLOW_SEEN = 10.0, 0.5, 3.0
+"""Everything is slow when, of every target seen lately, more than this share came later than its own hedge point."""
+LEARN_PRIOR_EVERY = 16
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(eq=False, slots=True)
 class Ticket:
-    target: Target
+    """An attempt under way. `hedge_at`: seconds after which it is late for this target."""
+
+    known: Known
+    began: float
+    load: float
+    trial: bool
+    hedge_at: float
+    answered: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """`targets`: best first, never empty; `raced`: the second is worth asking at the same time as the first."""
+
     targets: tuple[Target, ...]
     candidates: tuple[Candidate, ...]
+    raced: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Known:
+    """One target: what is known, and what it does now."""
+
+    name: str
+    latency: TargetLatency
+    health: TargetHealth
+    limit: RateLimit
+    live: int = 0
+    picks: float = 0.0
+    tried_at: float = 0.0
+    mean: float = 0.0
+    score: float = 0.0
+    late: float = 0.0
+    seen: float = 0.0
+    seen_at: float = 0.0
+
+    def slow(self, now: float) -> bool | None:
+        """Whether it is, of late; None if it was not asked enough to say."""
+        fade = 2.0 ** ((self.seen_at - now) / SLOW_HALF_LIFE)
+        return self.late > SLOW_SHARE * self.seen if self.seen * fade >= SLOW_SEEN else None
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens earned by requests and by time."""
+
+    most: float
+    tokens: float
+    at: float
+
+    def earn(self, now: float, share: float, most: float, floor: float) -> None:
+        self.tokens = min(self.most, self.tokens + min(most, share + (now - self.at) * floor))
+        self.at = now
+
+    def take(self) -> bool:
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+@dataclass(slots=True)
+class Ejected:
+    """Said of a target that was put out. `until`: by the clock handed in."""
+
+    route: str
+    target: str
+    until: float
+    reason: str
 
 
 class Board:
-    def __init__(self, route: Route) -> None:
-        self.route = route
+    """One route's, for one way of asking (streamed or whole). `ejected`: told of each ejection."""
 
-    def plan(self, now: float, route: Route) -> Plan:
-        return Plan(route.targets, tuple(Candidate(str(t), float(i)) for i, t in enumerate(route.targets)))
+    def __init__(
+        self,
+        route: str,
+        rng: random.Random,
+        now: float,
+        policy: Policy | None = None,
+        ejected: Callable[[Ejected], None] | None = None,
+    ) -> None:
+        policy = policy or Policy()
+        self.route, self._rng, self._policy = route, rng, policy
+        self._tell = ejected
+        self._pool = Pool(LatencyParameters())
+        eject = policy.eject
+        self._eject = EjectionParameters(consecutive=eject.consecutive, base=eject.base, longest=eject.longest)
+        self._known: dict[str, Known] = {}
+        self._planned: Route | None = None
+        self._rows: list[tuple[Target, Known]] = []
+        self._picks_at = now
+        self._hedges = Bucket(HEDGES, HEDGES_AT_START, now)
+        self._retries = Bucket(RETRIES, RETRIES, now)
+        self._since_probe = self._observed = 0
+
+    # deciding
+
+    def plan(self, now: float, route: Route, wish: Wish = ANYTHING) -> Plan:
+        """Raises NobodyFits."""
+        self._policy = policy = route.policy
+        self._pool.arrived(now)
+        self._since_probe += 1
+        self._hedges.earn(now, policy.hedge, HEDGE_EARNED_MOST, HEDGE_FLOOR if policy.hedge else 0.0)
+        self._retries.earn(now, policy.retry_budget, policy.retry_budget + 1.0, 1.0 / RETRIES_EVERY)
+        total = self._fade_picks(now)
+        if route is not self._planned:
+            self._planned, self._rows = route, [(target, self.known(str(target), now)) for target in route.targets]
+        choosy = wish.region is not None or wish.language is not None or policy.max_price is not None
+        share = (total + 1.0) / len(self._rows)
+        ready: list[tuple[Target, Known]] = []
+        out: list[tuple[float, Target, str]] = []
+        unfit: list[Candidate] = []
+        for row in self._rows:
+            target, known = row
+            if (choosy or target.context is not None) and (why := why_not(target, wish, policy)) is not None:
+                unfit.append(Candidate(known.name, excluded=why))
+                continue
+            until, reason = self._resting(known, now)
+            if reason is None:
+                self._score(known, now, share)
+                ready.append(row)
+            else:
+                out.append((until, target, reason))
+        if not ready and not out:
+            raise nobody_fits(route.name, route.targets, wish, policy)
+        out.sort(key=lambda row: row[0])
+        order, raced = self._order(now, ready, policy)
+        # Whoever is out stays the last resort: a route never has nobody to ask.
+        targets = (*order, *(target for _, target, _ in out))
+        self._known[str(targets[0])].picks += 1.0
+        candidates = [Candidate(known.name, known.score, math.exp(known.mean)) for _, known in ready]
+        candidates += [Candidate(str(target), excluded=reason) for _, target, reason in out]
+        return Plan(targets, (*candidates, *unfit), raced)
+
+    def _order(self, now: float, ready: list[tuple[Target, Known]], policy: Policy) -> tuple[list[Target], bool]:
+        targets = [target for target, _ in ready]
+        if policy.order == "weighted":
+            return with_canary(weighted(targets, self._rng), self._rng), False
+        if policy.order == "cost":
+            return with_canary(by_cost(targets), self._rng), False
+        if policy.order == "priority" or len(ready) < 2:
+            return with_canary(targets, self._rng), False
+        by_name = {known.name: target for target, known in ready}
+        ranked, raced = self._by_ttft(now, sorted((known for _, known in ready), key=lambda known: known.score))
+        order = with_canary([by_name[known.name] for known in ranked], self._rng)
+        return order, raced and str(order[0]) == ranked[0].name
+
+    def _by_ttft(self, now: float, ranked: list[Known]) -> tuple[list[Known], bool]:
+        """The order, and whether its first two are to be raced."""
+        best = min(ranked, key=lambda known: known.mean)
+        top = self._spread(ranked, best)
+        explorer = self._explorer(now, ranked, top, best)
+        rest = [known for known in ranked if known is not top]
+        if explorer is None:
+            return [top, *rest], False
+        if self._hedges.tokens >= RACE_RESERVE and not self._all_slow(now):
+            self._since_probe = 0
+            return [best, explorer, *(k for k in ranked if k is not best and k is not explorer)], True
+        if now - explorer.tried_at > STALE_FIRST * self._pool.half_life:
+            self._since_probe = 0
+            return [explorer, *(known for known in ranked if known is not explorer)], False
+        if explorer is top:  # no hedge is left to try it with, and it need not be tried yet
+            return [best, *(known for known in ranked if known is not best)], False
+        return [top, *rest], False
+
+    def _spread(self, ranked: list[Known], best: Known) -> Known:
+        """Of those that are as good as the best, the one that was picked least."""
+        close = best.mean + TIE_YOUNG
+        tied = [
+            known
+            for known in ranked
+            if known.mean <= close and known.score < SHY - 10.0 and known.mean <= best.mean + _tie(known, best)
+        ]
+        return min(tied, key=lambda known: known.picks) if len(tied) > 1 and ranked[0] in tied else ranked[0]
+
+    def _explorer(self, now: float, ranked: list[Known], top: Known, best: Known) -> Known | None:
+        """One that is worth asking to learn from, rather than for its answer."""
+        if top is not best and top.mean > best.mean + RACE_GAP:
+            return top
+        if self._since_probe < PROBE_EVERY:
+            return None
+        stale = [
+            known
+            for known in ranked
+            if known is not top and known is not best and now - known.tried_at > STALE * self._pool.half_life
+        ]
+        return min(stale, key=lambda known: known.tried_at, default=None)
+
+    def _score(self, known: Known, now: float, share: float) -> None:
+        mean, score = known.latency.draw(now, math.log1p(known.live), self._rng)
+        extra = 0.0
+        if known.live:
+            extra = math.log(1.0 + LOAD * known.latency.b * known.live / (1 + known.live))
+        errors = ERROR_WEIGHT * known.health.rate(now)
+        known.mean = mean + extra + errors
+        known.score = score + extra + (0.0 if known.health.out else errors)
+        if known.latency.samples < UNSEEN and known.picks + 1.0 > max(1.0, share):
+            known.score += SHY
+
+    def _resting(self, known: Known, now: float) -> tuple[float, str | None]:
+        """Until when it is not asked, and why; (_, None) if it is."""
+        health, limit = known.health, known.limit
+        if health.blocked is not None:
+            return math.inf, health.blocked
+        if health.ejected_until > now:
+            return health.ejected_until + 1e6, f"ejected for {health.ejected_until - now:.1f} s more"
+        if health.out and health.trial:
+            return health.ejected_until + 1e6, "on trial: one request at a time"
+        if limit.until > now:
+            return limit.until, f"rate limited for {limit.until - now:.1f} s more"
+        if limit.full(now):
+            return now, "at the rate at which it was limited before"
+        return 0.0, None
+
+    def _fade_picks(self, now: float) -> float:
+        fade = 2.0 ** ((self._picks_at - now) / self._pool.half_life)
+        self._picks_at = now
+        total = 0.0
+        for known in self._known.values():
+            known.picks *= fade
+            total += known.picks
+        return total
+
+    # while attempts run
 
     def started(self, now: float, target: Target) -> Ticket:
-        return Ticket(target)
+        known = self.known(str(target), now)
+        load = math.log1p(known.live)
+        trial = known.health.out and now >= known.health.ejected_until
+        if trial:
+            known.health.trial = True
+        known.live += 1
+        known.limit.started(now)
+        known.tried_at = now
+        return Ticket(known, now, load, trial, known.latency.quantile(now, HEDGE_AT, load))
 
     def deadline(self, now: float, ticket: Ticket) -> float | None:
-        return None
+        """Seconds until its first event, by its own history; None while that is too short to say."""
+        latency = ticket.known.latency
+        if latency.samples < YOUNG:
+            return None
+        return max(DEADLINE_LEAST, DEADLINE_TIMES * latency.quantile(now, DEADLINE_AT, ticket.load))
 
     def hedge_after(self, now: float, ticket: Ticket) -> float | None:
-        return None
+        if self._policy.order != "ttft" or not self._policy.hedge or self._all_slow(now):
+            return None
+        return ticket.hedge_at
 
     def take_hedge(self, now: float) -> bool:
-        return True
+        return not self._all_slow(now) and self._hedges.take()
+
+    @property
+    def hedges(self) -> float:
+        """How many the budget has left."""
+        return self._hedges.tokens
 
     def take_retry(self, now: float) -> bool:
-        return True
+        return self._retries.take()
 
     def first(self, now: float, ticket: Ticket, ttft: float | None) -> None:
-        pass
+        """It gave its first event. `ttft`: seconds, None where that is not what is measured."""
+        ticket.answered = True
+        known = self._settled(now, ticket, now - ticket.began)
+        if ttft is not None:
+            known.latency.observe(now, ttft, ticket.load)
+        known.health.succeeded(now)
+        known.limit.succeeded()
 
     def turn(self, now: float, ticket: Ticket, ttft: float) -> None:
-        pass
+        """A turn of a long stream."""
+        ticket.known.latency.observe(now, ttft, ticket.load)
+        ticket.known.health.succeeded(now)
 
-    def ended(self, now: float, ticket: Ticket, outcome: Outcome, retry_after: float | None) -> None:
-        pass
+    def ended(self, now: float, ticket: Ticket, outcome: Outcome, retry_after: float | None = None) -> None:
+        """It is over, well or not."""
+        if ticket.over:
+            return
+        ticket.over = True
+        known, elapsed = ticket.known, now - ticket.began
+        known.live -= 1
+        match outcome:
+            case "rate_limited":
+                known.limit.limited(now, retry_after)
+                self._untried(ticket)
+            case "unavailable" | "timeout" | "bug":
+                self._settled(now, ticket, elapsed)
+                self._failed(now, known, outcome)
+                if outcome == "timeout":
+                    known.latency.censored(now, elapsed, ticket.load, in_hist=False)
+            case "cut":
+                self._failed(now, known, outcome)
+            case "unauthorized" | "out_of_quota":
+                known.health.blocked = f"{outcome}: until the configuration changes"
+            case "lost" | "cancelled" if not ticket.answered:
+                self._settled(now, ticket, elapsed)
+                known.latency.censored(now, elapsed, ticket.load)
+                self._untried(ticket)
+            case "refused" | "context_too_long":
+                self._untried(ticket)
+
+    def _failed(self, now: float, known: Known, outcome: Outcome) -> None:
+        others = any(o is not known and self._resting(o, now)[1] is None for o in self._known.values())
+        before = known.health.ejected_until
+        known.health.failed(now, self._rng, others)
+        if known.health.ejected_until > max(before, now) and self._tell is not None:
+            self._tell(
+                Ejected(self.route, known.name, known.health.ejected_until, f"too many failures, last {outcome}")
+            )
+
+    def _untried(self, ticket: Ticket) -> None:
+        if ticket.trial:
+            ticket.known.health.trial = False
+
+    def _settled(self, now: float, ticket: Ticket, elapsed: float) -> Known:
+        known = ticket.known
+        fade = 2.0 ** ((known.seen_at - now) / SLOW_HALF_LIFE)
+        known.seen = known.seen * fade + 1.0
+        known.late = known.late * fade + (elapsed > ticket.hedge_at)
+        known.seen_at = now
+        self._observed += 1
+        if self._observed % LEARN_PRIOR_EVERY == 0:
+            sums = [o.latency.own for o in self._known.values()]
+            self._pool.learn_prior([s.y / s.w for s in sums if s.w > 1.0])
+        return known
+
+    def _all_slow(self, now: float) -> bool:
+        lately = [slow for known in self._known.values() if (slow := known.slow(now)) is not None]
+        return bool(lately) and all(lately)
+
+    # what others look at
+
+    def known(self, target: str, now: float) -> Known:
+        """What is known of a target, from now on."""
+        found = self._known.get(target)
+        if found is None:
+            found = self._known[target] = Known(
+                target,
+                TargetLatency(self._pool, now),
+                TargetHealth(self._eject, now),
+                RateLimit(RateLimitParameters()),
+                tried_at=now,
+                seen_at=now,
+            )
+        return found
+
+    def all(self) -> Iterator[Known]:
+        return iter(self._known.values())
+
+    def forget_blocks(self) -> None:
+        """The configuration changed: keys and quotas may be well again."""
+        for known in self._known.values():
+            known.health.blocked = None
+
+    def eject(self, target: str, now: float, until: float) -> None:
+        """Another replica put it out."""
+        health = self.known(target, now).health
+        if until > max(now, health.ejected_until):
+            health.ejected_until, health.out = until, True
+
+
+def _tie(known: Known, best: Known) -> float:
+    most = TIE_MOST if known.latency.samples >= YOUNG else TIE_YOUNG
+    return min(most, max(TIE_LEAST, TIE * math.sqrt(known.latency.v0 + best.latency.v0)))
 
 
 class Boards:
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    """Every route's boards: one for streamed answers, one for whole ones, whose waits are another thing."""
+
+    def __init__(self, rng: random.Random, ejected: Callable[[Ejected], None] | None = None) -> None:
+        self._rng, self._ejected = rng, ejected
         self._boards: dict[tuple[str, bool], Board] = {}
 
-    def of(self, route: Route, whole: bool) -> Board:
+    def of(self, route: Route, whole: bool, now: float) -> Board:
         key = (route.name, whole)
         if key not in self._boards:
-            self._boards[key] = Board(route)
+            self._boards[key] = Board(route.name, self._rng, now, route.policy, self._ejected)
         return self._boards[key]
+
+    def all(self) -> Sequence[Board]:
+        return tuple(self._boards.values())

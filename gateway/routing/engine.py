@@ -25,11 +25,12 @@ from gateway.contract.errors import (
 from gateway.contract.events import AnswerEvent
 from gateway.contract.requests import Input, Request
 from gateway.routing.attempt import Attempt, is_whole
-from gateway.routing.board import Boards
+from gateway.routing.board import Boards, Ejected
 from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
 from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
+from gateway.routing.wish import wish_of
 from gateway.telemetry.decisions import Decision
 
 log = logging.getLogger(__name__)
@@ -75,15 +76,18 @@ class Engine:
         recorder: Recorder,
         rng: random.Random | None = None,
         unix: Callable[[], float] = time.time,
+        ejected: Callable[[Ejected], None] | None = None,
     ) -> None:
         self.routes, self._recorder = dict(routes), recorder
         self._fleet = Fleet(providers)
         self._rng, self._unix = rng or random.Random(), unix
-        self.boards = Boards(self._rng)
+        self.boards = Boards(self._rng, ejected)
 
     def renew(self, routes: Mapping[str, Route], providers: Providers) -> Fleet:
         """From now on these; requests under way keep what they began with. Returns the fleet that serves only those."""
         retired, self._fleet = self._fleet, Fleet(providers)
+        for board in self.boards.all():
+            board.forget_blocks()
         self.routes.clear()
         self.routes.update(routes)
         return retired
@@ -96,16 +100,25 @@ class Engine:
             raise NoSuchRoute(name, sorted(self.routes)) from None
 
     @asynccontextmanager
-    async def open(self, route: str, request: Request, inputs: Channel[Input] | None = None) -> AsyncIterator[Answer]:
+    async def open(
+        self,
+        route: str,
+        request: Request,
+        inputs: Channel[Input] | None = None,
+        *,
+        region: str | None = None,
+        sticky: str | None = None,
+    ) -> AsyncIterator[Answer]:
         """Entering returns once a target gave its first useful event.
 
-        Raises NoSuchRoute, NoTargetAwake, AllTargetsFailed, Refused, ContextTooLong.
+        Raises NoSuchRoute, NoTargetAwake, NobodyFits, AllTargetsFailed, Refused, ContextTooLong.
         """
         named = self.route(route)
         if not named.targets:
             raise NoTargetAwake(named.name, [f"{target}: {why}" for target, why in named.asleep.items()])
-        board = self.boards.of(named, is_whole(request))
-        plan = board.plan(asyncio.get_running_loop().time(), named)
+        now = asyncio.get_running_loop().time()
+        board = self.boards.of(named, is_whole(request), now)
+        plan = board.plan(now, named, wish_of(request, region, sticky))
         decision = Decision(
             secrets.token_hex(8), self._unix(), named.name, named.kind, named.policy.order, plan.candidates
         )
@@ -115,7 +128,7 @@ class Engine:
         opening = Opening(named, request, channel, board, fleet.providers, decision, self._recorder, self._rng)
         fleet.open += 1
         try:
-            attempt, race = await opening.race(plan.targets)
+            attempt, race = await opening.race(plan.targets, raced=plan.raced)
             answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets))
             try:
                 yield answer

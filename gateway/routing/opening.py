@@ -74,10 +74,14 @@ class Opening:
         self._began = self._loop.time()
         self._entries: dict[Attempt, _Entry] = {}
         self._why: Why | None = None
+        self._raced = False
 
-    async def race(self, targets: Sequence[Target], why: Why | None = None) -> tuple[Attempt, Race]:
-        """The first of `targets` to give something useful. `why`: what its attempts are, if not what a race calls them."""
-        self._why = why
+    async def race(
+        self, targets: Sequence[Target], why: Why | None = None, raced: bool = False
+    ) -> tuple[Attempt, Race]:
+        """The first of `targets` to give something useful. `why`: what its attempts are, if not what a race calls them;
+        `raced`: the first two are asked at the same time."""
+        self._why, self._raced = why, raced and self.route.kind in HEDGED
         race = Race(self.route, targets, self, self._rng)
         attempt = await race.run()
         now = self._loop.time()
@@ -104,6 +108,9 @@ class Opening:
     def hedge_after(self, attempt: Attempt) -> float | None:
         if self.route.kind not in HEDGED:
             return None
+        if self._raced:
+            self._raced = False
+            return 0.0
         after = self._board.hedge_after(self._loop.time(), self._entries[attempt].ticket)
         # Where the answer comes whole, no deadline can tell slow from silent: another target races it instead.
         return min(self.route.policy.ttft_deadline, after or 1e9) if self._whole else after

@@ -11,7 +11,7 @@ from gateway.telemetry.sample import Outcome
 Why = Literal["first", "retry", "fallback", "hedge", "continue", "shadow"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a decision makes one for every target, and that would cost it twice as much
 class Candidate:
     """A target as the decision saw it. `score`: lower goes first, None where `excluded` says why it was left out;
     `ttft`: what was expected of it, seconds."""
