@@ -19,10 +19,14 @@ from gateway.config import Config
 from gateway.contract.errors import GatewayError
 from gateway.loader import Loaded
 from gateway.reload import Reload
+from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute
+from gateway.routing.sharing import replica_of
+from gateway.state import store as state
+from gateway.state.opening import open_store
 from gateway.telemetry.prometheus import Metrics
-from gateway.telemetry.standing import Standing
+from gateway.telemetry.standing import Ejection
 from gateway.telemetry.telemetry import Telemetry
 from gateway.warming import Warming
 
@@ -47,8 +51,17 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
     """`host`: the address that HTTP will be bound to; media is offered there too when it is loopback."""
     kept = Telemetry(os.environ)
     metrics = kept.metrics
-    engine = Engine(loaded.routes, loaded.providers, kept.recorder)
-    metrics.ask_standing(lambda: _standing(engine))
+    store = open_store(os.environ.get("REDIS_URL"))
+
+    def ejected(told: Ejected) -> None:
+        seconds = told.until - asyncio.get_running_loop().time()
+        kind = engine.route(told.route).kind
+        kept.recorder.ejected(Ejection(told.route, kind, told.target, seconds, told.reason))
+        store.ejected(state.Ejection(told.route, told.target, told.until, told.reason))
+
+    engine = Engine(loaded.routes, loaded.providers, kept.recorder, ejected=ejected)
+    metrics.ask_standing(engine.standings)
+    metrics.ask_whether_local(lambda: store.state in ("local", "joining"))
     warming = Warming(loaded)
     live = Reload(config, loaded, lambda new: engine.renew(new.routes, new.providers))
     closing = AsyncExitStack()
@@ -61,6 +74,9 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
             closing.push_async_callback(live.aclose)
             watching = asyncio.create_task(live.run(), name="reload")
             closing.push_async_callback(_stopped, watching)
+            shared = replica_of(engine.boards, engine.routes, asyncio.get_running_loop().time)
+            sharing = asyncio.create_task(store.run(shared), name="sharing")
+            closing.push_async_callback(_stopped, sharing)
             warm = asyncio.create_task(_warm(warming, calls), name="warming")
             closing.push_async_callback(_stopped, warm)
             if calls is not None:
@@ -75,22 +91,13 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
         transcriptions.router(engine, metrics),
         models.router(engine, lambda: live.loaded.calls),
         health.router(lambda: health.Readiness(True, warming.states), metrics),
-        telemetry.router(kept.decisions, kept.feed, lambda: _standing(engine), kept.trend, metrics),
+        telemetry.router(kept.decisions, kept.feed, engine.standings, kept.trend, metrics, state=lambda: store.state),
         console.router(),
         *([calls.router] if calls is not None else []),
     ):
         app.include_router(router)
     app.state.stopping = kept.feed.close
     return app
-
-
-def _standing(engine: Engine) -> list[Standing]:
-    """What the routes' file says of every target."""
-    return [
-        Standing(route.name, route.kind, target, asleep=route.asleep.get(target))
-        for route in engine.routes.values()
-        for target in [*map(str, route.targets), *route.asleep]
-    ]
 
 
 class _Calls:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.routing.known import SLOW_HALF_LIFE, Bucket, Known, Ticket
 from gateway.routing.latency import LatencyParameters, Pool, TargetLatency
 from gateway.routing.order import by_cost, weighted, with_canary
 from gateway.routing.outlier import EjectionParameters, TargetHealth
@@ -18,6 +19,7 @@ from gateway.routing.route import Policy, Route, Target
 from gateway.routing.wish import ANYTHING, Wish, nobody_fits, why_not
 from gateway.telemetry.decisions import Candidate
 from gateway.telemetry.sample import Outcome
+from gateway.telemetry.standing import Standing
 
 NEVER = -1e18
 ERROR_WEIGHT = 4.0
@@ -37,22 +39,7 @@ HEDGES, HEDGES_AT_START, HEDGE_EARNED_MOST, HEDGE_FLOOR = 10.0, 5.0, 0.07, 1 / 6
 HEDGE_AT, DEADLINE_AT, DEADLINE_TIMES, DEADLINE_LEAST = 0.95, 0.99, 4.0, 1.0
 RETRIES, RETRIES_EVERY = 10.0, 10.0
 """The retry bucket's size, and the seconds in which quiet refills one retry."""
-SLOW_HALF_LIFE, SLOW_SHARE, SLOW_SEEN = 10.0, 0.5, 3.0
-"""Everything is slow when, of every target seen lately, more than this share came later than its own hedge point."""
 LEARN_PRIOR_EVERY = 16
-
-
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """An attempt under way. `hedge_at`: seconds after which it is late for this target."""
-
-    known: Known
-    began: float
-    load: float
-    trial: bool
-    hedge_at: float
-    answered: bool = False
-    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +49,6 @@ class Plan:
     targets: tuple[Target, ...]
     candidates: tuple[Candidate, ...]
     raced: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class Known:
-    """One target: what is known, and what it does now."""
-
-    name: str
-    latency: TargetLatency
-    health: TargetHealth
-    limit: RateLimit
-    live: int = 0
-    picks: float = 0.0
-    tried_at: float = 0.0
-    mean: float = 0.0
-    score: float = 0.0
-    late: float = 0.0
-    seen: float = 0.0
-    seen_at: float = 0.0
-
-    def slow(self, now: float) -> bool | None:
-        """Whether it is, of late; None if it was not asked enough to say."""
-        fade = 2.0 ** ((self.seen_at - now) / SLOW_HALF_LIFE)
-        return self.late > SLOW_SHARE * self.seen if self.seen * fade >= SLOW_SEEN else None
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Tokens earned by requests and by time."""
-
-    most: float
-    tokens: float
-    at: float
-
-    def earn(self, now: float, share: float, most: float, floor: float) -> None:
-        self.tokens = min(self.most, self.tokens + min(most, share + (now - self.at) * floor))
-        self.at = now
-
-    def take(self) -> bool:
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
 
 
 @dataclass(slots=True)
@@ -242,7 +187,7 @@ class Board:
         errors = ERROR_WEIGHT * known.health.rate(now)
         known.mean = mean + extra + errors
         known.score = score + extra + (0.0 if known.health.out else errors)
-        if known.latency.samples < UNSEEN and known.picks + 1.0 > max(1.0, share):
+        if known.latency.seen < UNSEEN and known.picks + 1.0 > max(1.0, share):
             known.score += SHY
 
     def _resting(self, known: Known, now: float) -> tuple[float, str | None]:
@@ -285,7 +230,7 @@ class Board:
     def deadline(self, now: float, ticket: Ticket) -> float | None:
         """Seconds until its first event, by its own history; None while that is too short to say."""
         latency = ticket.known.latency
-        if latency.samples < YOUNG:
+        if latency.seen < YOUNG:
             return None
         return max(DEADLINE_LEAST, DEADLINE_TIMES * latency.quantile(now, DEADLINE_AT, ticket.load))
 
@@ -391,8 +336,29 @@ class Board:
             )
         return found
 
-    def all(self) -> Iterator[Known]:
-        return iter(self._known.values())
+    def standing(self, now: float, route: Route) -> list[Standing]:
+        """How its targets stand, in the file's order, the sleeping ones last."""
+        total = self._fade_picks(now)
+        rows = []
+        for target in route.targets:
+            known = self.known(str(target), now)
+            until, why = self._resting(known, now)
+            rows.append(known.standing(route, now, known.picks / total if total else 0.0, until, why))
+        return rows + [Standing(route.name, route.kind, name, asleep=why) for name, why in route.asleep.items()]
+
+    def export(self, now: float) -> dict[str, list[float]]:
+        """Our own sums by target, with the age that all of them have: for other replicas."""
+        said = ((known.name, known.said(now)) for known in self._known.values())
+        return {name: values for name, values in said if values is not None}
+
+    def merge(self, replica: str, target: str, values: Sequence[float], age: float, now: float) -> None:
+        """What another replica exported `age` seconds ago. Raises ValueError for what no replica says."""
+        self.known(target, now).hear(replica, values, now - age)
+
+    def forget(self, replica: str) -> None:
+        """It is gone, and so is what it said."""
+        for known in self._known.values():
+            known.forget(replica)
 
     def forget_blocks(self) -> None:
         """The configuration changed: keys and quotas may be well again."""
@@ -407,7 +373,7 @@ class Board:
 
 
 def _tie(known: Known, best: Known) -> float:
-    most = TIE_MOST if known.latency.samples >= YOUNG else TIE_YOUNG
+    most = TIE_MOST if known.latency.seen >= YOUNG else TIE_YOUNG
     return min(most, max(TIE_LEAST, TIE * math.sqrt(known.latency.v0 + best.latency.v0)))
 
 
@@ -424,5 +390,6 @@ class Boards:
             self._boards[key] = Board(route.name, self._rng, now, route.policy, self._ejected)
         return self._boards[key]
 
-    def all(self) -> Sequence[Board]:
-        return tuple(self._boards.values())
+    def all(self) -> Sequence[tuple[str, Board]]:
+        """Each with its key, which means the same in every replica."""
+        return [(f"{name}{'/whole' if whole else ''}", board) for (name, whole), board in self._boards.items()]

@@ -32,6 +32,7 @@ from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
 from gateway.routing.wish import wish_of
 from gateway.telemetry.decisions import Decision
+from gateway.telemetry.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +87,20 @@ class Engine:
     def renew(self, routes: Mapping[str, Route], providers: Providers) -> Fleet:
         """From now on these; requests under way keep what they began with. Returns the fleet that serves only those."""
         retired, self._fleet = self._fleet, Fleet(providers)
-        for board in self.boards.all():
+        for _, board in self.boards.all():
             board.forget_blocks()
         self.routes.clear()
         self.routes.update(routes)
         return retired
+
+    def standings(self) -> list[Standing]:
+        """How every target stands: by its streamed requests where there are any, else by its whole ones."""
+        now = asyncio.get_running_loop().time()
+        rows: list[Standing] = []
+        for route in self.routes.values():
+            boards = [self.boards.of(route, whole, now).standing(now, route) for whole in (False, True)]
+            rows += [s if s.samples or s.asleep or not w.samples else w for s, w in zip(*boards, strict=True)]
+        return rows
 
     def route(self, name: str) -> Route:
         """Raises NoSuchRoute."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -98,6 +99,38 @@ class Sums:
         self.cxy *= g
         self.cyy *= g
 
+    def join(self, other: Sums, fade: float) -> None:
+        """Take in another's sums, which have faded by `fade` since they were said."""
+        w = other.w * fade
+        if w <= 0.0:
+            return
+        if self.w > 0.0:
+            dx, dy = other.x / other.w - self.x / self.w, other.y / other.w - self.y / self.w
+            e = self.w * w / (self.w + w)
+            self.cxx += e * dx * dx
+            self.cxy += e * dx * dy
+            self.cyy += e * dy * dy
+        self.cxx += other.cxx * fade
+        self.cxy += other.cxy * fade
+        self.cyy += other.cyy * fade
+        self.w += w
+        self.x += other.x * fade
+        self.y += other.y * fade
+        self.v += other.v * fade
+
+    def values(self) -> list[float]:
+        return [self.w, self.x, self.y, self.v, self.cxx, self.cxy, self.cyy]
+
+    @staticmethod
+    def of(at: float, values: Sequence[float]) -> Sums:
+        """Raises ValueError for what cannot be sums."""
+        w, x, y, v, cxx, cxy, cyy = values
+        if not all(map(math.isfinite, values)) or min(w, v, cxx, cyy) < 0.0 or w > 1e6:
+            raise ValueError("these are no sums")
+        sums = Sums(at)
+        sums.w, sums.x, sums.y, sums.v, sums.cxx, sums.cxy, sums.cyy = w, x, y, v, cxx, cxy, cyy
+        return sums
+
     def add(self, x: float, y: float, v: float, weight: float) -> None:
         w = self.w
         if w > 0.0:
@@ -119,6 +152,8 @@ class TargetLatency:
         # Targets that all went stale at once would make one decision pay for all of them.
         self._stagger = 0.5 + pool.members * 0.618 % 1.0
         self.own = Sums(now)
+        self.others: dict[str, Sums] = {}
+        """By replica: what each said last. Kept apart from our own, so that nothing is counted twice."""
         self.hist = WaitHistogram()
         self.samples = 0
         self._up = self._down = 0.0
@@ -137,7 +172,7 @@ class TargetLatency:
 
     def refresh(self, now: float) -> None:
         self._fade(now)
-        p, s = self.pool.parameters, self.own
+        p, s = self.pool.parameters, self.own if not self.others else self._joined(now)
         k0, kb = p.prior_strength, (p.prior_sd / p.slope_sd) ** 2
         m0 = self.pool.prior_mean
         b = max(0.0, s.cxy / (kb + s.cxx))
@@ -154,6 +189,26 @@ class TargetLatency:
             tail = max(0.0, math.log(s.v / s.w) - mean_y) * s.w / (s.w + p.tail_strength)
         self.tail = tail * p.tail_weight
         self._fresh_until = now + self.pool.half_life / 32.0 * self._stagger
+
+    def _joined(self, now: float) -> Sums:
+        whole = Sums(now)
+        whole.join(self.own, 1.0)
+        for other in self.others.values():
+            whole.join(other, 2.0 ** (-max(0.0, now - other.at) / self.pool.half_life))
+        return whole
+
+    @property
+    def seen(self) -> float:
+        """Samples, ours and what others' sums weigh."""
+        return self.samples + sum(other.w for other in self.others.values()) if self.others else self.samples
+
+    def heard(self, replica: str, sums: Sums | None) -> None:
+        """What a replica says of this target; None: it is gone."""
+        if sums is None:
+            self.others.pop(replica, None)
+        else:
+            self.others[replica] = sums
+        self._fresh_until = -math.inf
 
     def at_load(self, x: float) -> tuple[float, float]:
         d = x - self.mx

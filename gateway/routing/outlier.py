@@ -36,6 +36,8 @@ class TargetHealth:
         self.trial = False
         self.out = False  # ejected and not yet cleared by a success
         self.blocked: str | None = None
+        self.others: dict[str, tuple[float, float, float]] = {}
+        """By replica: errors, attempts, and when that was."""
 
     def fade(self, now: float) -> None:
         gap = now - self.at
@@ -47,8 +49,14 @@ class TargetHealth:
             self.at = now
 
     def rate(self, now: float) -> float:
+        """Share of attempts that failed lately, here and at the other replicas, beside a small prior."""
         self.fade(now)
-        return (self.errors + self.p.prior_errors) / (self.attempts + self.p.prior_attempts)
+        errors, attempts = self.errors, self.attempts
+        for failed, tried, at in self.others.values():
+            faded = 2.0 ** (-max(0.0, now - at) / self.p.error_half_life)
+            errors += failed * faded
+            attempts += tried * faded
+        return (errors + self.p.prior_errors) / (attempts + self.p.prior_attempts)
 
     def succeeded(self, now: float) -> None:
         self.fade(now)

@@ -1,0 +1,113 @@
+"""Known: what a route knows of one of its targets. Ticket: an attempt at it. Bucket: what a budget has left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.routing.latency import Sums, TargetLatency
+from gateway.routing.outlier import TargetHealth
+from gateway.routing.rate_limit import RateLimit
+from gateway.routing.route import Route
+from gateway.telemetry.standing import Standing
+
+SLOW_HALF_LIFE, SLOW_SHARE, SLOW_SEEN = 10.0, 0.5, 3.0
+"""Everything is slow when, of every target seen lately, more than this share came later than its own hedge point."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """An attempt under way. `hedge_at`: seconds after which it is late for this target."""
+
+    known: Known
+    began: float
+    load: float
+    trial: bool
+    hedge_at: float
+    answered: bool = False
+    over: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Known:
+    """One target: what is known, and what it does now."""
+
+    name: str
+    latency: TargetLatency
+    health: TargetHealth
+    limit: RateLimit
+    live: int = 0
+    picks: float = 0.0
+    tried_at: float = 0.0
+    mean: float = 0.0
+    score: float = 0.0
+    late: float = 0.0
+    seen: float = 0.0
+    seen_at: float = 0.0
+
+    def slow(self, now: float) -> bool | None:
+        """Whether it is, of late; None if it was not asked enough to say."""
+        fade = 2.0 ** ((self.seen_at - now) / SLOW_HALF_LIFE)
+        return self.late > SLOW_SHARE * self.seen if self.seen * fade >= SLOW_SEEN else None
+
+    def standing(self, route: Route, now: float, share: float, until: float, why: str | None) -> Standing:
+        """`share`: of the route's recent requests; `until`, `why`: when and why it is left out now, if it is."""
+        health, latency, load = self.health, self.latency, math.log1p(self.live)
+        ejected = health.ejected_until - now if health.ejected_until > now else None
+        resting = until - now if why is not None and ejected is None and now < until < now + 1e6 else None
+        seen = latency.seen > 0
+        health.fade(now)
+        return Standing(
+            route.name,
+            route.kind,
+            self.name,
+            latency.quantile(now, 0.5, load) if seen else None,
+            latency.quantile(now, 0.95, load) if seen else None,
+            health.errors / health.attempts if health.attempts > 0.01 else 0.0,
+            self.live,
+            share,
+            ejected,
+            resting,
+            why,
+            latency.own.w,
+        )
+
+    def said(self, now: float) -> list[float] | None:
+        """Our own sums, their age in seconds first: for other replicas. None while there are none."""
+        health, own = self.health, self.latency.own
+        health.fade(now)
+        if own.w <= 0.01 and health.attempts <= 0.01:
+            return None
+        return [max(0.0, now - own.at), *own.values(), health.errors, health.attempts]
+
+    def hear(self, replica: str, values: Sequence[float], at: float) -> None:
+        """What another replica said at that moment. Raises ValueError for what no replica says."""
+        since, *sums, errors, attempts = values
+        if not (0.0 <= since < 1e9 and 0.0 <= errors <= attempts < 1e6):
+            raise ValueError("these are no sums")
+        self.latency.heard(replica, Sums.of(at - since, sums))
+        self.health.others[replica] = (errors, attempts, at)
+
+    def forget(self, replica: str) -> None:
+        self.latency.heard(replica, None)
+        self.health.others.pop(replica, None)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens earned by requests and by time."""
+
+    most: float
+    tokens: float
+    at: float
+
+    def earn(self, now: float, share: float, most: float, floor: float) -> None:
+        self.tokens = min(self.most, self.tokens + min(most, share + (now - self.at) * floor))
+        self.at = now
+
+    def take(self) -> bool:
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
