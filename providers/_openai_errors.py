@@ -119,7 +119,7 @@ def _error(provider: str, key: Secret | None, status: int | None, said: _Said, w
     kind = _kind(status, said)
     code = _safe(said.code, key) or _safe(said.kind, key)
     told = " ".join(filter(None, (str(status) if status is not None else "an error", f"({code})" if code else "")))
-    error = kind(told, provider, status, wait if kind is not Refused else None, code)
+    error = kind(told, provider, status, wait, code)
     if kind in (Refused, ContextTooLong):
         error.detail = _without(key, said.message)[:DETAIL_LIMIT] or None
         error.param = _without(key, said.param or "")[:200] or None

@@ -44,13 +44,14 @@ Script = Callable[["Exchange"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it came. `at`: the loop's clock when it was complete."""
+    """A request as it came. `at`: the loop's clock when it was complete. `client`: the port it came from."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     at: float
+    client: int = 0
 
     @property
     def json(self) -> Any:
@@ -291,7 +292,9 @@ class _Connection(asyncio.Protocol):
             await self._more()
         body = bytes(self._buffer[:size])
         del self._buffer[:size]
-        return Received(method, path, headers, body, asyncio.get_running_loop().time())
+        assert self._transport is not None
+        client = self._transport.get_extra_info("peername")[1]
+        return Received(method, path, headers, body, asyncio.get_running_loop().time(), client)
 
     async def _until(self, mark: bytes) -> bytes:
         while (found := self._buffer.find(mark)) < 0:

@@ -190,6 +190,14 @@ async def test_draining_keeps_the_connection_of_an_answer_that_ends(client: Clie
     assert upstream.opened == 1
 
 
+async def test_draining_reads_little(client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "DRAIN_SECONDS", 60.0)
+    monkeypatch.setattr(clients, "DRAIN_BYTES", 1000)
+    upstream.play("endless")
+    async with asyncio.timeout(5.0), client.post(upstream.url, {}, STREAMED) as answer:
+        await drain(answer)
+
+
 @pytest.mark.parametrize("script", ["endless", "stalls", "dies"])
 async def test_draining_waits_for_no_other(
     client: Client, upstream: Upstream, script: str, monkeypatch: pytest.MonkeyPatch

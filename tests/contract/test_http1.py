@@ -19,6 +19,7 @@ from gateway.contract import http1, http1_connection
 from gateway.contract.client import read_up_to
 from gateway.contract.errors import Unavailable
 from gateway.contract.http1 import Http1Client
+from tests.upstream_scripts import ok
 from tests.upstreams import Exchange, Script, Upstream
 
 pytestmark = pytest.mark.wire
@@ -172,12 +173,24 @@ async def test_a_connection_is_not_kept_for_long(
     assert upstream.opened == 2
 
 
+async def test_a_connection_in_use_does_not_expire(
+    client: Http1Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http1, "KEPT_SECONDS", 0.05)
+    upstream.play("ok", ok(words=10, tick=0.01))
+    await ask(client, upstream.url)
+    monkeypatch.setattr(http1, "KEPT_SECONDS", 30.0)
+    await ask(client, upstream.url, b'{"stream":true}')
+    assert (upstream.opened, upstream.open, caplog.records) == (1, 1, [])
+
+
 async def test_the_freshest_connection_is_used_first(client: Http1Client, upstream: Upstream) -> None:
     async with client.post(upstream.url, {}, b"{}") as first, client.post(upstream.url, {}, b"{}") as second:
         assert [len(await read_up_to(answer, 1 << 20)) > 0 for answer in (first, second)] == [True, True]
+    # The first was left last.
     for _ in range(5):
         await ask(client, upstream.url)
-    assert upstream.opened == 2
+    assert {each.client for each in upstream.received[2:]} == {upstream.received[0].client}
 
 
 async def test_connections_are_limited(
@@ -239,9 +252,10 @@ async def test_closing_the_client_breaks_what_is_under_way(upstream: Upstream) -
         with pytest.raises(Unavailable, match="in mid-answer"):
             await read_up_to(answer, 1 << 20)
     assert upstream.open == 0
-    with pytest.raises(Unavailable, match="closed"):
+    with pytest.raises(Unavailable, match="the provider is closed"):
         await ask(client, upstream.url)
     await client.aclose()
+    assert upstream.opened == 1
 
 
 async def test_large_requests_arrive_whole(client: Http1Client, upstream: Upstream) -> None:

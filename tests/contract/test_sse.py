@@ -5,9 +5,10 @@ import pytest
 from gateway.contract.sse import EventTooLarge, ServerEvent, ServerEvents
 
 STREAM = (
-    b"\xef\xbb\xbf: a comment first\r\n"
+    b"\xef\xbb\xbfdata: one\n"
+    b"\n"
+    b": a comment\r\n"
     b"\r\n"
-    b"data: one\n\n"
     b"event: named\rdata: two\r\r"
     b"data:three, without a space\r\n\r\n"
     b"data:  four, with two\n"
@@ -52,6 +53,10 @@ def test_nor_do_many_cuts_and_empty_reads() -> None:
         cuts = sorted(rng.randrange(len(STREAM) + 1) for _ in range(rng.randrange(1, 12)))
         pieces = [STREAM[start:end] for start, end in zip([0, *cuts], [*cuts, len(STREAM)])]
         assert read(*pieces) == EVENTS, pieces
+
+
+def test_a_read_of_nothing_parts_no_line_end() -> None:
+    assert read(b"data: a\r", b"", b"\ndata: b\n\n") == [ServerEvent(b"a\nb")]
 
 
 def test_an_event_is_given_as_soon_as_its_blank_line_ends() -> None:

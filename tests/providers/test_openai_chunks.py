@@ -106,6 +106,12 @@ def test_a_chunk_that_becomes_several_events_is_forwarded_once() -> None:
     assert events[-1] == Finished("tool_calls")
 
 
+def test_nor_is_one_of_tool_calls_alone_forwarded_twice() -> None:
+    calls = [{"index": n, "id": f"c{n}", "function": {"name": "f"}} for n in range(2)]
+    both = chunk({"tool_calls": calls})
+    assert raws(read(both, STOP)) == [orjson.dumps(both), orjson.dumps(STOP)]
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -170,12 +176,15 @@ def test_all_choices_must_finish_and_the_first_gives_the_reason() -> None:
     def second(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         return {"choices": [{"index": 1, "delta": delta, "finish_reason": finish}]}
 
-    two = [chunk({"content": "a"}), second({"content": "b"}), second({}, "length")]
-    with pytest.raises(Unavailable, match="cut off"):
-        read(*two)
-    events = read(*two, STOP)
+    two = [chunk({"content": "a"}), second({"content": "b"})]
+    ends = [STOP, second({}, "length")]
+    for one in ends:
+        with pytest.raises(Unavailable, match="cut off"):
+            read(*two, one)
+    assert read(*two, *reversed(ends))[-1] == Finished("stop")
+    events = read(*two, *ends)
     assert events[-1] == Finished("stop")
-    assert raws(events) == [orjson.dumps(each) for each in [*two, STOP]]
+    assert raws(events) == [orjson.dumps(each) for each in [*two, *ends]]
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["a"]
 
 

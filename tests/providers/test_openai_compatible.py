@@ -160,11 +160,14 @@ async def test_what_came_before_a_fault_of_the_same_read_is_given(upstream: Upst
 
 
 @wire
-@pytest.mark.parametrize("script", ["dies", "ends-early"])
-async def test_a_stream_without_an_end_is_never_finished(upstream: Upstream, provider: Provider, script: str) -> None:
+@pytest.mark.parametrize(("script", "how"), [("dies", "the connection broke in mid-answer"), ("ends-early", "cut off")])
+async def test_a_stream_without_an_end_is_never_finished(
+    upstream: Upstream, provider: Provider, script: str, how: str
+) -> None:
     upstream.play(script)
     events, error = await read(provider)
     assert type(error) is Unavailable
+    assert how in str(error)
     assert not any(isinstance(each, Finished) for each in events)
     assert said(events) == text(40)
 
@@ -268,7 +271,8 @@ async def test_an_errors_body_is_not_waited_for(
 async def test_answers_without_end_are_bounded(
     upstream: Upstream, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_compatible, "ANSWER_LIMIT", 100_000)
+    monkeypatch.setattr(openai_compatible, "ANSWER_LIMIT", 1 << 20)
+    monkeypatch.setattr(openai_compatible, "ERROR_SECONDS", 60.0)
 
     async def floods(exchange: Exchange) -> None:
         await exchange.head(200 if exchange.request.wants_stream else 500 if len(upstream.received) > 2 else 200)
@@ -276,8 +280,11 @@ async def test_answers_without_end_are_bounded(
             await exchange.send(b"x" * 65536)
 
     upstream.play(floods)
-    for request in (HELLO, WHOLE, WHOLE):
-        assert type((await read(provider, request))[1]) is Unavailable
+    for request, how in ((HELLO, "an event of more"), (WHOLE, "an answer of more than 1 MB"), (WHOLE, "500")):
+        async with asyncio.timeout(5.0):
+            error = (await read(provider, request))[1]
+        assert type(error) is Unavailable
+        assert how in str(error)
         await upstream.until_left()
 
 
