@@ -54,14 +54,16 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
     store = open_store(os.environ.get("REDIS_URL"))
 
     def ejected(told: Ejected) -> None:
-        seconds = told.until - asyncio.get_running_loop().time()
-        kind = engine.route(told.route).kind
-        kept.recorder.ejected(Ejection(told.route, kind, told.target, seconds, told.reason))
-        store.ejected(state.Ejection(told.route, told.target, told.until, told.reason))
+        route = engine.routes.get(told.route)
+        if route is not None:  # else routes.yaml changed under the request
+            seconds = told.until - asyncio.get_running_loop().time()
+            kept.recorder.ejected(Ejection(told.route, route.kind, told.target, seconds, told.reason))
+            store.ejected(state.Ejection(told.route, told.target, told.until, told.reason))
 
     engine = Engine(loaded.routes, loaded.providers, kept.recorder, ejected=ejected)
     metrics.ask_standing(engine.standings)
-    metrics.ask_whether_local(lambda: store.state in ("local", "joining"))
+    if store.state != "alone":
+        metrics.ask_whether_local(lambda: store.state != "shared")
     warming = Warming(loaded)
     live = Reload(config, loaded, lambda new: engine.renew(new.routes, new.providers))
     closing = AsyncExitStack()

@@ -3,6 +3,7 @@
 async with gateway_process() as gateway:        # the shipped routes.yaml; warm when it is there
     gateway.url, gateway.process.pid
     gateway.ready_after                         # seconds from its start to /readyz saying yes
+    gateway.log                                 # the lines it wrote until now
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ class GatewayProcess:
     process: asyncio.subprocess.Process
     ready_after: float
     warm_after: float
+    log: list[str]
 
 
 @asynccontextmanager
 async def gateway_process(
-    config: Path = ROOT / "routes.yaml", *more: str, verify: ssl.SSLContext | bool = True
+    config: Path = ROOT / "routes.yaml", *more: str, verify: ssl.SSLContext | bool = True, redis: str = ""
 ) -> AsyncIterator[GatewayProcess]:
-    """`more`: arguments of `trunkline serve`; `verify`: who its certificate is trusted by. Keys of cloud providers are kept from it."""
-    env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    """`more`: arguments of `trunkline serve`; `verify`: who its certificate is trusted by; `redis`: the URL of what it shares.
+    Keys of cloud providers are kept from it."""
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | {"REDIS_URL": redis}
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--config", str(config), *more]
     began = monotonic()
     process = await asyncio.create_subprocess_exec(
@@ -54,7 +57,7 @@ async def gateway_process(
         reading = asyncio.create_task(_read(process.stdout, log))  # a full pipe would hold it up
         ready_after = await _until(url, lambda body: bool(body["ready"]), began, log, verify)
         warm_after = await _until(url, lambda body: set(body["warm"].values()) <= {"warm"}, began, log, verify)
-        yield GatewayProcess(url, process, ready_after, warm_after)
+        yield GatewayProcess(url, process, ready_after, warm_after, log)
     finally:
         if process.returncode is None:
             process.terminate()
