@@ -105,7 +105,6 @@ class TargetRow(_Row):
     region: str | None = None
     languages: list[str] = Field(default_factory=list)
     canary: Share | None = None
-    shadow: Share | None = None
 
 
 def _target(value: object) -> object:

@@ -152,7 +152,6 @@ def _target(row: TargetRow) -> Target:
         row.region,
         tuple(row.languages),
         row.canary,
-        row.shadow,
     )
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from gateway.api.chunks import DONE, Chunks, Completion, frame
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import read_object
-from gateway.api.headers import SSE, answered_by
+from gateway.api.headers import SSE, answered_by, asked_for
 from gateway.api.wire import chat_request, has_sound, route_of, wants_usage
 from gateway.contract.events import Finished
 from gateway.routing.engine import Answer, Engine
@@ -33,7 +33,7 @@ class Chat:
         # Audio in a message is decoded while it is parsed.
         parsed = await asyncio.to_thread(chat_request, body) if has_sound(body.mapping) else chat_request(body)
         usage = wants_usage(body)
-        async with self._engine.open(name, parsed) as answer:
+        async with self._engine.open(name, parsed, **asked_for(exchange)) as answer:
             if parsed.stream:
                 await self._stream(exchange, answer, usage)
             else:

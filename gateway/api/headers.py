@@ -1,8 +1,14 @@
-"""Headers that answers have in common."""
+"""Headers that requests and answers have in common."""
 
 from __future__ import annotations
 
+from typing import TypedDict
+
+from gateway.api.exchange import Exchange
+from gateway.contract.errors import BadRequest
 from gateway.routing.engine import Answer
+
+LONGEST = 256
 
 SSE = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -17,3 +23,22 @@ def answered_by(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:
         (b"x-trunkline-target", str(answer.target).encode("ascii", "backslashreplace")),
         (b"x-trunkline-attempts", b"%d" % (len(answer.attempts) + 1)),
     )
+
+
+class Asked(TypedDict):
+    region: str | None
+    sticky: str | None
+
+
+def asked_for(exchange: Exchange) -> Asked:
+    """`x-trunkline-region`: only targets of that region; `x-trunkline-sticky`: the same key stays with its target."""
+    return {"region": _told(exchange, "x-trunkline-region"), "sticky": _told(exchange, "x-trunkline-sticky")}
+
+
+def _told(exchange: Exchange, name: str) -> str | None:
+    value = exchange.header(name.encode())
+    if value is None:
+        return None
+    if not 0 < len(value) <= LONGEST or not value.isascii():
+        raise BadRequest(f"{name} must have 1 to {LONGEST} ASCII characters", name)
+    return value.decode()

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from gateway.api.chunks import frame
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import Fields, read_object
-from gateway.api.headers import SSE, answered_by
+from gateway.api.headers import SSE, answered_by, asked_for
 from gateway.api.wire import route_of
 from gateway.calls.sentences import Clauses, Cuts
 from gateway.contract.audio import Audio
@@ -62,7 +62,7 @@ class Speech:
             inputs.put(sentence)
             inputs.put(Commit())
         inputs.close()
-        async with self._engine.open(name, request, inputs) as answer:
+        async with self._engine.open(name, request, inputs, **asked_for(exchange)) as answer:
             await (_events if events else _audio)(exchange, answer, _format(format))
 
 

@@ -14,7 +14,7 @@ from gateway.api.chunks import frame
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import Fields
 from gateway.api.form import Form, read_form
-from gateway.api.headers import SSE, answered_by
+from gateway.api.headers import SSE, answered_by, asked_for
 from gateway.api.transcript import Script, as_json, as_srt, as_verbose_json, as_vtt, usage_fields
 from gateway.api.wire import route_of
 from gateway.contract.audio import Audio
@@ -72,7 +72,7 @@ class Transcriptions:
         inputs.close()
         script = Script(sum(piece.seconds for piece in pieces))
         del pieces
-        async with self._engine.open(asked.route, asked.request, inputs) as answer:
+        async with self._engine.open(asked.route, asked.request, inputs, **asked_for(exchange)) as answer:
             await (_stream if asked.stream else _whole)(exchange, answer, script, asked)
 
     def _asked(self, form: Form) -> _Asked:

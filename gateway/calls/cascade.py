@@ -53,7 +53,7 @@ class Cascade:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._detector = TurnDetector(rules_of(line.session.turn_detection, line.rules.turns))
-        self._transcriber = Transcriber(line.engine, line.route.stt, line.route.language, self)
+        self._transcriber = Transcriber(line.engine, line.route.stt, line.route.language, self, line.session.id)
         self._turn: CallerTurn | None = None
         self._reply: Reply | None = None
         self._reply_task: asyncio.Task[None] | None = None

@@ -34,8 +34,9 @@ class Opens(Protocol):
     """What a call needs of routing.Engine."""
 
     def open(
-        self, route: str, request: Request, inputs: Channel[Input] | None = None
-    ) -> AbstractAsyncContextManager[Answer]: ...
+        self, route: str, request: Request, inputs: Channel[Input] | None = None, *, sticky: str | None = None
+    ) -> AbstractAsyncContextManager[Answer]:
+        """`sticky`: the call's own key, so that its voice and its model do not change with every answer."""
 
 
 class TurnModel(Protocol):

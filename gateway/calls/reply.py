@@ -139,7 +139,7 @@ class Reply:
         limit = asked.max_output_tokens if isinstance(asked.max_output_tokens, int) else line.session.max_tokens
         request = ChatRequest(line.history.messages(instructions), max_tokens=limit or line.rules.answer)
         self._turn.ask_llm()
-        async with line.engine.open(line.route.llm, request) as answer:
+        async with line.engine.open(line.route.llm, request, sticky=line.session.id) as answer:
             self._served("llm", answer)
             async for event in answer:
                 match event:
@@ -217,7 +217,7 @@ class Reply:
             PLAYOUT_RATE, line.session.voice, line.session.settings.audio.output.speed, line.route.language
         )
         base, resampler = track.written, Resampler(PLAYOUT_RATE)
-        async with line.engine.open(line.route.tts, request, self._speak_next) as answer:
+        async with line.engine.open(line.route.tts, request, self._speak_next, sticky=line.session.id) as answer:
             self._served("tts", answer)
             async for event in answer:
                 match event:

@@ -64,8 +64,8 @@ class Hearing(Protocol):
 
 
 class Transcriber:
-    def __init__(self, engine: Opens, route: str, language: str | None, hearing: Hearing) -> None:
-        self._engine, self._route, self._hearing = engine, route, hearing
+    def __init__(self, engine: Opens, route: str, language: str | None, hearing: Hearing, sticky: str) -> None:
+        self._engine, self._route, self._hearing, self._sticky = engine, route, hearing, sticky
         self._request = TranscribeRequest(MIC_RATE, language)
         self._turns: deque[CallerTurn] = deque()  # committed and waiting for their text; the last may be open
         self._unsettled: deque[Input] = deque()  # what was put in since the last final
@@ -129,7 +129,7 @@ class Transcriber:
         for item in self._unsettled:
             channel.put(item)
         try:
-            async with self._engine.open(self._route, self._request, channel) as answer:
+            async with self._engine.open(self._route, self._request, channel, sticky=self._sticky) as answer:
                 self._hearing.stt_served(answer)
                 async for event in answer:
                     if isinstance(event, Transcript):

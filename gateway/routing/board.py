@@ -16,6 +16,7 @@ from gateway.routing.order import by_cost, weighted, with_canary
 from gateway.routing.outlier import EjectionParameters, TargetHealth
 from gateway.routing.rate_limit import RateLimit, RateLimitParameters
 from gateway.routing.route import Policy, Route, Target
+from gateway.routing.sticky import Sticky
 from gateway.routing.wish import ANYTHING, Wish, nobody_fits, why_not
 from gateway.telemetry.decisions import Candidate
 from gateway.telemetry.sample import Outcome
@@ -79,6 +80,7 @@ class Board:
         eject = policy.eject
         self._eject = EjectionParameters(consecutive=eject.consecutive, base=eject.base, longest=eject.longest)
         self._known: dict[str, Known] = {}
+        self._sticky = Sticky()
         self._planned: Route | None = None
         self._rows: list[tuple[Target, Known]] = []
         self._picks_at = now
@@ -118,6 +120,8 @@ class Board:
             raise nobody_fits(route.name, route.targets, wish, policy)
         out.sort(key=lambda row: row[0])
         order, raced = self._order(now, ready, policy)
+        if wish.sticky is not None and ready:
+            order, raced = self._stuck(order, raced, ready, wish.sticky)
         # Whoever is out stays the last resort: a route never has nobody to ask.
         targets = (*order, *(target for _, target, _ in out))
         self._known[str(targets[0])].picks += 1.0
@@ -137,6 +141,21 @@ class Board:
         ranked, raced = self._by_ttft(now, sorted((known for _, known in ready), key=lambda known: known.score))
         order = with_canary([by_name[known.name] for known in ranked], self._rng)
         return order, raced and str(order[0]) == ranked[0].name
+
+    def _stuck(
+        self, order: list[Target], raced: bool, ready: list[tuple[Target, Known]], key: str
+    ) -> tuple[list[Target], bool]:
+        expected = {known.name: math.exp(known.mean) for _, known in ready}
+        best = min(expected, key=expected.__getitem__) if self._policy.order == "ttft" else str(order[0])
+        held = self._sticky.target(key, best, expected)
+        if held is None or str(order[0]) == held:
+            return order, raced and held is None
+        return sorted(order, key=lambda target: str(target) != held), False
+
+    def keep(self, key: str | None, target: Target) -> None:
+        """A request with that sticky key was served by it."""
+        if key is not None:
+            self._sticky.keep(key, str(target))
 
     def _by_ttft(self, now: float, ranked: list[Known]) -> tuple[list[Known], bool]:
         """The order, and whether its first two are to be raced."""
@@ -375,21 +394,3 @@ class Board:
 def _tie(known: Known, best: Known) -> float:
     most = TIE_MOST if known.latency.seen >= YOUNG else TIE_YOUNG
     return min(most, max(TIE_LEAST, TIE * math.sqrt(known.latency.v0 + best.latency.v0)))
-
-
-class Boards:
-    """Every route's boards: one for streamed answers, one for whole ones, whose waits are another thing."""
-
-    def __init__(self, rng: random.Random, ejected: Callable[[Ejected], None] | None = None) -> None:
-        self._rng, self._ejected = rng, ejected
-        self._boards: dict[tuple[str, bool], Board] = {}
-
-    def of(self, route: Route, whole: bool, now: float) -> Board:
-        key = (route.name, whole)
-        if key not in self._boards:
-            self._boards[key] = Board(route.name, self._rng, now, route.policy, self._ejected)
-        return self._boards[key]
-
-    def all(self) -> Sequence[tuple[str, Board]]:
-        """Each with its key, which means the same in every replica."""
-        return [(f"{name}{'/whole' if whole else ''}", board) for (name, whole), board in self._boards.items()]

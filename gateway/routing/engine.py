@@ -25,7 +25,8 @@ from gateway.contract.errors import (
 from gateway.contract.events import AnswerEvent
 from gateway.contract.requests import Input, Request
 from gateway.routing.attempt import Attempt, is_whole
-from gateway.routing.board import Boards, Ejected
+from gateway.routing.board import Ejected
+from gateway.routing.boards import Boards
 from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
 from gateway.routing.recovery import Recovery, recovery_of
@@ -139,6 +140,7 @@ class Engine:
         fleet.open += 1
         try:
             attempt, race = await opening.race(plan.targets, raced=plan.raced)
+            board.keep(sticky, attempt.target)
             answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets))
             try:
                 yield answer

@@ -21,7 +21,8 @@ from gateway.contract.requests import (
     TranscribeRequest,
 )
 from gateway.routing.attempt import Attempt, Limits, is_whole
-from gateway.routing.board import Board, Ticket
+from gateway.routing.board import Board
+from gateway.routing.known import Ticket
 from gateway.routing.race import Race
 from gateway.routing.route import Route, Target
 from gateway.telemetry.decisions import Decision, Tried, Why

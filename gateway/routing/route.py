@@ -17,8 +17,7 @@ class Target:
     """One model at one provider, and what its route's file says of it.
 
     `weight`: its share where the order is weighted; `price`: in whatever unit the route's targets share; `context`: tokens;
-    `canary`: the share of requests that try it first, whatever the order; `shadow`: the share that is copied to it, whose
-    answers nobody sees.
+    `canary`: the share of requests that try it first, whatever the order.
     """
 
     provider: str
@@ -29,7 +28,6 @@ class Target:
     region: str | None = None
     languages: tuple[str, ...] = ()
     canary: float | None = None
-    shadow: float | None = None
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from gateway.routing.board import Board, Boards
+from gateway.routing.board import Board
+from gateway.routing.boards import Boards
 from gateway.routing.route import Route
 from gateway.state.store import SEPARATOR, Ejection, Replica, Sums
 

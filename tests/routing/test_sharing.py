@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from gateway.routing.board import Boards, Ejected
+from gateway.routing.board import Ejected
+from gateway.routing.boards import Boards
 from gateway.routing.route import Route, Target
 from gateway.routing.sharing import replica_of
 from gateway.state.store import Ejection, Replica
