@@ -101,7 +101,9 @@ class RedisLink:
     async def find(self, call_id: str) -> str | None:
         async with self._in_time():
             found = await self._redis.getrange(_call(call_id), 0, ADDRESS)
-        return found.decode("latin-1") if isinstance(found, bytes) and 0 < len(found) <= ADDRESS else None
+        address = found.decode("latin-1") if isinstance(found, bytes) and len(found) <= ADDRESS else ""
+        # Whoever uses it puts it into a header or a request: nothing that could end one.
+        return address if address.isascii() and address.isprintable() and " " not in address and address else None
 
     async def leave(self) -> None:
         async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:

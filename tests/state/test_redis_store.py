@@ -6,6 +6,8 @@ import asyncio
 import datetime
 import ipaddress
 import logging
+import re
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from redis.asyncio import Redis
 
 from gateway.contract.errors import ConfigError
 from gateway.state.opening import open_store
 from gateway.state.redis_store import RedisStore
-from tests.redis_server import free_port, redis_server
+from tests.needs import ROOT
+from tests.redis_server import RedisServer, free_port, redis_server
 from tests.state.sharing import BRISK, Noted, sharing, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.needs("redis-server")]
@@ -101,6 +105,9 @@ async def test_a_call_of_a_replica_that_was_killed_is_not_found_for_long() -> No
         assert await one.store.find("rtc_9") == "http://10.0.0.9:8080"
         await asyncio.sleep(0.4)
         assert await one.store.find("rtc_9") is None
+        for nonsense in ("http://a\r\nset-cookie: b", "http://a b", "http://\u00fc", "h" * 1000, ""):
+            await redis.ask("SET", "trunkline:1:call:rtc_9", nonsense)
+            assert await one.store.find("rtc_9") is None
 
 
 async def test_leaving_takes_everything_back_and_closes_every_connection() -> None:
@@ -138,6 +145,33 @@ async def test_tls_and_a_password(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "pa:ss" not in caplog.text
     assert "pa%3Ass" not in caplog.text
     assert str(port) not in caplog.text
+
+
+async def test_the_rights_that_the_documentation_names_suffice() -> None:
+    said = (ROOT / "docs" / "operations.md").read_text()
+    named = said.partition("and the commands ")[2].partition(".\n")[0]
+    commands = [f"+{word}" for word in re.findall("`([a-z]+)`", named)]
+    assert len(commands) > 10
+    async with redis_server() as redis:
+        await redis.ask("ACL", "SETUSER", "gw", "on", ">pw", "~trunkline:1:*", "&trunkline:1:*", "-@all", *commands)
+        url = redis.url.replace("//", "//gw:pw@") + "/3"
+        async with sharing(url, {A: [1.0, 1.0]}, PATIENT) as one, sharing(url, pace=PATIENT) as two:
+            await until(lambda: both_shared(one, two) and two.merged)
+            one.store.ejected(one.ejection("fake/a", 5.0))
+            one.store.register("rtc_1", "http://10.0.0.1:8080")
+            await until(lambda: two.ejected)
+            assert await two.store.find("rtc_1") == "http://10.0.0.1:8080"
+            one.store.unregister("rtc_1")
+            await asyncio.sleep(0.5)
+            assert both_shared(one, two)
+        assert [key async for key in _keys(redis, 3)] == []
+
+
+async def _keys(redis: RedisServer, database: int) -> AsyncGenerator[bytes]:
+    client = Redis(port=redis.port, db=database)
+    async for key in client.scan_iter():
+        yield key
+    await client.aclose()
 
 
 @pytest.mark.parametrize(
