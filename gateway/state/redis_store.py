@@ -78,7 +78,7 @@ class RedisStore:
                 # A restarted Redis is met by all replicas: not all at once.
                 await asyncio.sleep(self._rng.uniform(0.0, self._pace.beat))
         except Exception as error:
-            self._became("local", error)  # a mistake of ours; the gateway goes on
+            self._became("local", _first(error))  # a mistake of ours; the gateway goes on
             raise
         finally:
             await self._leave()

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.state.redis_store import Pace
+from gateway.state.redis_store import Pace, RedisStore
 from tests.redis_server import RedisServer, detour, free_port, redis_server
 from tests.state.sharing import BRISK, Lag, Noted, sharing, until
 
@@ -267,3 +267,19 @@ async def test_a_gateway_that_stops_while_redis_is_frozen_stops_at_once() -> Non
             redis.freeze()
             began = time.monotonic()
         assert time.monotonic() - began < 1.0
+
+
+async def test_a_mistake_of_ours_is_told_and_not_shared(caplog: pytest.LogCaptureFixture) -> None:
+    async with redis_server() as redis:
+        one = Noted(RedisStore(redis.url, BRISK), {})
+        one.sums = {A: [0.0, 0.0]}
+        running = asyncio.create_task(one.store.run(one.replica()))
+        await shared(one)
+        one.sums = {A: [object()]}  # type: ignore[list-item]  # nothing that can be said
+        await asyncio.wait([running], timeout=5.0)
+        assert running.exception() is not None
+        assert one.store.state == "local"
+        one.store.ejected(one.ejection("fake/a", 1.0))
+        assert await one.store.find("rtc_1") is None
+        assert len((await redis.ask("CLIENT", "LIST")).splitlines()) == 1
+    assert lines(caplog) == ["state is local: TypeError"]
