@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from gateway.routing.board import Board, Ticket
+from gateway.routing.board import Board
+from gateway.routing.known import Ticket
 from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.sample import Outcome
 
