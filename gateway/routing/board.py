@@ -27,7 +27,7 @@ ERROR_WEIGHT = 4.0
 """An error rate of 1 weighs as much as a wait e^4 times longer."""
 UNSEEN, SHY = 3, 50.0
 """Until this many samples a target gets at most its fair share; beyond that its score is worse by this."""
-TIE, TIE_LEAST, TIE_MOST, TIE_YOUNG, YOUNG = 2.0, 0.02, 0.15, 0.5, 16
+TIE, TIE_LEAST, TIE_MOST, TIE_YOUNG, YOUNG = 2.0, 0.02, 0.25, 0.5, 16
 """Targets whose means differ by less than TIE standard errors (within bounds, in logs) share the traffic evenly."""
 LOAD = 0.7
 """How much of the learned slope the next request on a loaded target is charged for slowing the others."""
@@ -35,7 +35,7 @@ RACE_GAP, RACE_RESERVE = 0.25, 2.0
 """A draw that prefers a target whose mean is this much worse (in logs) races it against the best, while hedges are left."""
 PROBE_EVERY, STALE, STALE_FIRST = 25, 1.0, 1.5
 """Every so many requests a target untried for STALE half-lives is raced; for STALE_FIRST, tried in its own right."""
-HEDGES, HEDGES_AT_START, HEDGE_EARNED_MOST, HEDGE_FLOOR = 10.0, 5.0, 0.07, 1 / 60
+HEDGES, HEDGES_AT_START, HEDGE_EARNED_MOST, HEDGE_FLOOR = 10.0, 5.0, 0.08, 1 / 40
 """The hedge bucket: its size, what is in it at first, what one request adds at most, and what a second of quiet adds."""
 HEDGE_AT, DEADLINE_AT, DEADLINE_TIMES, DEADLINE_LEAST = 0.95, 0.99, 4.0, 1.0
 RETRIES, RETRIES_EVERY = 10.0, 10.0
@@ -160,8 +160,10 @@ class Board:
     def _by_ttft(self, now: float, ranked: list[Known]) -> tuple[list[Known], bool]:
         """The order, and whether its first two are to be raced."""
         best = min(ranked, key=lambda known: known.mean)
-        top = self._spread(ranked, best)
-        explorer = self._explorer(now, ranked, top, best)
+        tied = self._tied(ranked, best)
+        top = min(tied, key=lambda known: known.picks)
+        doubtful = len(tied) == 1 and top.mean > best.mean + RACE_GAP
+        explorer = top if doubtful else self._stale(now, ranked, top, best)
         rest = [known for known in ranked if known is not top]
         if explorer is None:
             return [top, *rest], False
@@ -175,20 +177,18 @@ class Board:
             return [best, *(known for known in ranked if known is not best)], False
         return [top, *rest], False
 
-    def _spread(self, ranked: list[Known], best: Known) -> Known:
-        """Of those that are as good as the best, the one that was picked least."""
+    def _tied(self, ranked: list[Known], best: Known) -> list[Known]:
+        """Those that are as good as the best, if the draw favours one of them; else its favourite alone."""
         close = best.mean + TIE_YOUNG
         tied = [
             known
             for known in ranked
             if known.mean <= close and known.score < SHY - 10.0 and known.mean <= best.mean + _tie(known, best)
         ]
-        return min(tied, key=lambda known: known.picks) if len(tied) > 1 and ranked[0] in tied else ranked[0]
+        return tied if ranked[0] in tied else ranked[:1]
 
-    def _explorer(self, now: float, ranked: list[Known], top: Known, best: Known) -> Known | None:
+    def _stale(self, now: float, ranked: list[Known], top: Known, best: Known) -> Known | None:
         """One that is worth asking to learn from, rather than for its answer."""
-        if top is not best and top.mean > best.mean + RACE_GAP:
-            return top
         if self._since_probe < PROBE_EVERY:
             return None
         stale = [
@@ -345,11 +345,14 @@ class Board:
         """What is known of a target, from now on."""
         found = self._known.get(target)
         if found is None:
+            # One that comes later has nothing to catch up on: it begins as if it had had its share.
+            fair = sum(known.picks for known in self._known.values()) / max(1, len(self._known))
             found = self._known[target] = Known(
                 target,
                 TargetLatency(self._pool, now),
                 TargetHealth(self._eject, now),
                 RateLimit(RateLimitParameters()),
+                picks=fair,
                 tried_at=now,
                 seen_at=now,
             )

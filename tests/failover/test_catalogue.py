@@ -7,6 +7,7 @@ at its default, upstreams in a process of their own, and OpenAI's client. Run S1
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -57,6 +58,8 @@ async def test_s01_429_with_retry_after(bench: Bench) -> None:
     async with bench.stage(["429-for-2s", "well"], ["well"]) as stage:
         answered(await stage.ask())
         assert within(await tried(stage), 1.5) <= 2
+        answered(await stage.ask())
+        assert all(later.at - first.at >= 1.8 for first, later in pairwise(await stage.primary.tries()))
     async with bench.stage(["429-for-2s", "well"]) as alone:
         told = await alone.ask()
         assert told.whole or (told.status == 429 and 1 <= int(told.headers["retry-after"]) <= 2)
@@ -238,6 +241,40 @@ async def test_s14_dies_after_40_tokens_and_the_fallback_rejects_prefill(bench: 
             answered(await stage.ask())
             refused = [each for each in await stage.fallback.tries() if each.asked.prefilled]
             assert len(refused) <= 1
+
+
+OUTAGE, EVERY, BACK_WITHIN = 60.0, 4.0, 30.0
+
+
+@row(within=5.0, pace=10.0)
+async def test_s15_503_for_60_s_then_healthy(bench: Bench) -> None:
+    """A request every 4 s: served by the fallback meanwhile; back on the primary within 30 s of its recovery.
+
+    Nothing here takes time but the clock, which runs ten times as fast; on the wall's in loadtests/failover.py.
+    """
+    clock = asyncio.get_running_loop().time
+    async with bench.stage(["503"], ["well"]) as stage:
+        began, recovered, back = clock(), False, 0
+        while back < 3:
+            passed = clock() - began
+            if passed >= OUTAGE and not recovered:
+                await stage.primary.play("well")
+                recovered = True
+            told = await stage.ask()
+            answered(told)
+            on_primary = told.headers["x-trunkline-target"].startswith("primary/")
+            assert recovered or not on_primary
+            assert on_primary or not back, "it left the primary again"
+            assert on_primary or passed < OUTAGE + BACK_WITHIN, "it was not back in time"
+            back += on_primary
+            await _until(began + EVERY * (int(passed / EVERY) + 1))
+        during = [each for each in await stage.primary.tries() if each.at < began + OUTAGE]
+        assert len(during) < OUTAGE / EVERY, "a target that fails always was tried by every request"
+
+
+async def _until(when: float) -> None:
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(max(0.0, when - loop.time()))
 
 
 @row(within=10.0)

@@ -26,6 +26,9 @@ BY = 1.0
 """Seconds in which everything must be let go."""
 LONG_ENOUGH, RETRY_AFTER = 0.5, 2.0
 """Seconds in which a further attempt would have been made, and those that an upstream asks to be left alone."""
+HEDGED = 5.5
+"""Seconds within which a silent target is hedged: sooner than it is given up."""
+
 either = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 
 
@@ -145,3 +148,15 @@ async def test_during_a_retry_pause(stream: bool) -> None:
             assert await stage.waiting()
         await stage.let_go()
         await stage.asks_nobody_else(within=RETRY_AFTER + LONG_ENOUGH)
+
+
+@either
+async def test_during_a_hedge(stream: bool) -> None:
+    async with scene(["silent"], ["silent"], order="ttft") as stage:
+        async with stage.caller(stream):
+            for upstream in stage.upstreams:
+                await upstream.until(lambda: upstream.busy == 1, HEDGED)  # noqa: B023 - it is awaited here
+            assert [upstream.busy for upstream in stage.upstreams] == [1, 1]
+        await stage.let_go()
+        assert [upstream.exchanges[0].outcome for upstream in stage.upstreams] == ["left", "left"]
+        await stage.asks_nobody_else()
