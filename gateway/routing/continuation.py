@@ -104,12 +104,13 @@ class Splice:
         return self._seam(held)
 
     def _seam(self, held: str) -> str:
-        last, first = self._delivered[-1:], held[:1]
-        if last.isspace() or last in _ENDS or first.isspace() or not first.isalpha():
+        last, first = self._delivered.rstrip(" \t")[-1:], held[:1]
+        if last in _ENDS or first.isspace() or not first.isalpha():
             return held
         if first.isupper():
             raise Diverged
-        return " " + held if last.isalnum() or last == "," else held
+        apart = self._delivered[-1:].isspace() or not (last.isalnum() or last == ",")
+        return held if apart else " " + held
 
 
 def _places(text: str, start: str) -> list[int]:

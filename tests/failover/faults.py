@@ -34,6 +34,7 @@ Fault = Literal[
     "repeats",  # says all of its answer, whatever was said before
     "repeats-some",  # goes on from ten words before
     "diverges",  # begins as its answer does, and then says something else
+    "another",  # gives an answer of its own
     "no-prefill",  # refuses to be prefilled, else goes on
     "no-prefill-repeats",
     "slow-words",  # for callers that leave in between
@@ -64,6 +65,10 @@ def repeats(asked: Asked) -> str:
 
 def diverges(asked: Asked) -> str:
     return " ".join([*ANSWER.split()[:3], *(f"x{n}" for n in range(4, 61))])
+
+
+def another(asked: Asked) -> str:
+    return "Certainly! I shall count: " + ", ".join(str(n) for n in range(1, 61))
 
 
 Says = Callable[[Asked], str]
@@ -113,6 +118,8 @@ class _Speaker:
                 return self.says(goes_back)
             case "diverges":
                 return self.says(diverges)
+            case "another":
+                return self.says(another)
             case "no-prefill":
                 return self.unless_prefilled(self.says(goes_on))
             case "no-prefill-repeats":

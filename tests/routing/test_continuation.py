@@ -22,6 +22,7 @@ WHOLE = "The quick brown fox jumps over the lazy dog, and then it goes home to s
         pytest.param(
             "It is done.", "Now we can leave, I think.", "It is done.Now we can leave, I think.", id="sentence"
         ),
+        pytest.param(WHOLE[:31], WHOLE[31:], WHOLE, id="a space was the last"),
         pytest.param(WHOLE, WHOLE, WHOLE, id="nothing was left to say"),
         pytest.param(WHOLE[:30], "r", WHOLE[:30] + "r", id="it is short"),
     ],
@@ -38,6 +39,7 @@ def test_the_parts_make_one_answer(delivered: str, continuation: str, whole: str
     ("delivered", "second"),
     [
         ("The quick brown fox jumps over the la", "Certainly! Here is the story of a fox that jumps."),
+        ("The quick brown fox jumps over the ", "Certainly! Here is the story of a fox that jumps."),
         ("one by one, they are", "one by one, the others came."),
         ("Here is the whole list you asked for:\n", "Here is the whole list you wanted:\n- one"),
     ],
