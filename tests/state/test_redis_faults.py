@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -192,6 +193,38 @@ async def test_evicting(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog) == ["state is shared"] * 2
 
 
+async def test_that_nothing_happens_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with redis_server() as redis, sharing(redis.url, pace=BRISK) as one:
+        await shared(one)
+        await asyncio.sleep(1.5 * BRISK.quiet)
+    assert lines(caplog) == ["state is shared"]
+
+
+async def test_finding_a_call_takes_no_time_even_before_the_loss_is_noticed() -> None:
+    async with redis_server() as redis, sharing(redis.url) as one:
+        await shared(one)
+        redis.freeze()
+        began = time.monotonic()
+        assert set(await asyncio.gather(*(one.store.find(f"rtc_{n}") for n in range(50)))) == {None}
+        assert time.monotonic() - began < 0.5
+        assert one.store.state == "shared"
+
+
+async def test_calls_are_found_again_as_soon_as_redis_is_back() -> None:
+    pace = replace(BRISK, call=30.0, find=1.0)
+    async with redis_server() as redis, sharing(redis.url, pace=pace) as one, sharing(redis.url, pace=pace) as two:
+        await shared(one)
+        one.store.register("rtc_1", "http://10.0.0.1:8080")
+        await redis.kill()
+        await local(one)
+        await local(two)
+        await redis.start()
+        await shared(one)
+        await shared(two)
+        assert await two.store.find("rtc_1") == "http://10.0.0.1:8080"
+
+
 async def test_news_that_stop_coming_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
     """Commands are answered, but on the other connection nothing arrives: as when a NAT has forgotten it."""
     caplog.set_level(logging.INFO)
@@ -226,6 +259,7 @@ async def test_garbage_where_others_speak_is_ignored(caplog: pytest.LogCaptureFi
     async with redis_server() as redis, sharing(redis.url, {A: [1.0, 1.0]}, BRISK) as one:
         await shared(one)
         await redis.ask("ZADD", "trunkline:1:replicas", "9999999999", old, "9999999999", "../../etc/passwd")
+        await redis.ask("ZADD", "trunkline:1:replicas", "1700000000", "00000000000000bb")  # it was killed
         await redis.ask("SET", f"trunkline:1:replica:{old}", "x" * 10_000_000)
         await redis.ask("PUBLISH", "trunkline:1:0:news", "garbage")
         async with sharing(redis.url, pace=BRISK) as two, unmoved(one):
@@ -233,6 +267,7 @@ async def test_garbage_where_others_speak_is_ignored(caplog: pytest.LogCaptureFi
             await until(lambda: one.ages)
             one.store.ejected(one.ejection("fake/b", 5.0))
             await until(lambda: [each for each in two.ejected if each.target == "fake/b"])
+            assert b"00000000000000bb" not in await redis.ask("ZRANGE", "trunkline:1:replicas", "0", "-1")
     told = lines(caplog)
     assert told.count(f"what replica {old} says is ignored: not understood") == 2  # one each
     assert told.count("news of another replica are ignored: not understood") == 1
