@@ -216,6 +216,7 @@ async def test_calls_are_found_again_as_soon_as_redis_is_back() -> None:
     async with redis_server() as redis, sharing(redis.url, pace=pace) as one, sharing(redis.url, pace=pace) as two:
         await shared(one)
         one.store.register("rtc_1", "http://10.0.0.1:8080")
+        await asyncio.sleep(0.5)  # a few beats: it is not due for long
         await redis.kill()
         await local(one)
         await local(two)
