@@ -5,6 +5,7 @@ python ../shared/routing_sim/run.py loadtests.routing_policy:make
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -44,9 +45,12 @@ class Simulated:
     def hedge_after(self, now: float, target: str) -> float | None:
         assert self._newest is not None
         raced, self._raced = self._raced, False
+        deadline = self._board.deadline(now, self._newest)
+        given_up = min(self._route.policy.ttft_deadline, deadline or math.inf)  # when the next would be asked instead
         if self._board.hedges < 1.0:
-            return None
-        return 0.0 if raced else self._board.hedge_after(now, self._newest)
+            return given_up
+        hedge = 0.0 if raced else self._board.hedge_after(now, self._newest)
+        return given_up if hedge is None else min(hedge, given_up)
 
     def first(self, now: float, target: str, ttft: float) -> None:
         ticket = self._take(target, now - ttft)

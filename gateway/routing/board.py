@@ -10,34 +10,25 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.routing.known import SLOW_HALF_LIFE, Bucket, Known, Ticket
+from gateway.routing.known import SHY, SLOW_HALF_LIFE, YOUNG, Bucket, Known, Ticket
 from gateway.routing.latency import LatencyParameters, Pool, TargetLatency
 from gateway.routing.order import by_cost, weighted, with_canary
 from gateway.routing.outlier import EjectionParameters, TargetHealth
 from gateway.routing.rate_limit import RateLimit, RateLimitParameters
 from gateway.routing.route import Policy, Route, Target
 from gateway.routing.sticky import Sticky
+from gateway.routing.ttft import RACE_RESERVE, by_ttft
 from gateway.routing.wish import ANYTHING, Wish, nobody_fits, why_not
 from gateway.telemetry.decisions import Candidate
 from gateway.telemetry.sample import Outcome
 from gateway.telemetry.standing import Standing
 
 NEVER = -1e18
-ERROR_WEIGHT = 4.0
-"""An error rate of 1 weighs as much as a wait e^4 times longer."""
-UNSEEN, SHY = 3, 50.0
-"""Until this many samples a target gets at most its fair share; beyond that its score is worse by this."""
-TIE, TIE_LEAST, TIE_MOST, TIE_YOUNG, YOUNG = 2.0, 0.02, 0.25, 0.5, 16
-"""Targets whose means differ by less than TIE standard errors (within bounds, in logs) share the traffic evenly."""
-LOAD = 0.7
-"""How much of the learned slope the next request on a loaded target is charged for slowing the others."""
-RACE_GAP, RACE_RESERVE = 0.25, 2.0
-"""A draw that prefers a target whose mean is this much worse (in logs) races it against the best, while hedges are left."""
-PROBE_EVERY, STALE, STALE_FIRST = 25, 1.0, 1.5
-"""Every so many requests a target untried for STALE half-lives is raced; for STALE_FIRST, tried in its own right."""
-HEDGES, HEDGES_AT_START, HEDGE_EARNED_MOST, HEDGE_FLOOR = 10.0, 5.0, 0.08, 1 / 40
+HEDGES, HEDGES_AT_START, HEDGE_EARNED_MOST, HEDGE_FLOOR = 10.0, 10.0, 0.08, 1 / 40
 """The hedge bucket: its size, what is in it at first, what one request adds at most, and what a second of quiet adds."""
 HEDGE_AT, DEADLINE_AT, DEADLINE_TIMES, DEADLINE_LEAST = 0.95, 0.99, 4.0, 1.0
+LOOKS = 6
+"""Targets of which a decision notices that time has passed; it notices at once what was learned, and long times."""
 RETRIES, RETRIES_EVERY = 10.0, 10.0
 """The retry bucket's size, and the seconds in which quiet refills one retry."""
 LEARN_PRIOR_EVERY = 16
@@ -81,9 +72,10 @@ class Board:
         self._eject = EjectionParameters(consecutive=eject.consecutive, base=eject.base, longest=eject.longest)
         self._known: dict[str, Known] = {}
         self._sticky = Sticky()
+        self._best: Known | None = None
         self._planned: Route | None = None
         self._rows: list[tuple[Target, Known]] = []
-        self._picks_at = now
+        self._picks, self._picked, self._picked_at = 0.0, 1.0, now
         self._hedges = Bucket(HEDGES, HEDGES_AT_START, now)
         self._retries = Bucket(RETRIES, RETRIES, now)
         self._since_probe = self._observed = 0
@@ -97,11 +89,14 @@ class Board:
         self._since_probe += 1
         self._hedges.earn(now, policy.hedge, HEDGE_EARNED_MOST, HEDGE_FLOOR if policy.hedge else 0.0)
         self._retries.earn(now, policy.retry_budget, policy.retry_budget + 1.0, 1.0 / RETRIES_EVERY)
-        total = self._fade_picks(now)
+        picked = self._fade_picks(now)
         if route is not self._planned:
             self._planned, self._rows = route, [(target, self.known(str(target), now)) for target in route.targets]
         choosy = wish.region is not None or wish.language is not None or policy.max_price is not None
-        share = (total + 1.0) / len(self._rows)
+        fair = max(1.0, (self._picks * picked + 1.0) / len(self._rows))
+        thousands, draw = wish.tokens / 1000.0, self._rng.random
+        best: Known | None = None
+        looks, overdue = LOOKS, self._pool.half_life / 4.0
         ready: list[tuple[Target, Known]] = []
         out: list[tuple[float, Target, str]] = []
         unfit: list[Candidate] = []
@@ -110,21 +105,30 @@ class Board:
             if (choosy or target.context is not None) and (why := why_not(target, wish, policy)) is not None:
                 unfit.append(Candidate(known.name, excluded=why))
                 continue
-            until, reason = self._resting(known, now)
-            if reason is None:
-                self._score(known, now, share)
-                ready.append(row)
-            else:
-                out.append((until, target, reason))
+            if now >= known.good_until and (looks or now > known.good_until + overdue):
+                known.look(now)
+                looks -= 1
+            if not known.well:
+                until, reason = self._resting(known, now)
+                if reason is not None:
+                    out.append((until, target, reason))
+                    continue
+            known.draw(thousands, draw)
+            if known.shy and known.picks * picked + 1.0 > fair:
+                known.score += SHY + known.picks * picked
+            ready.append(row)
+            if best is None or known.mean < best.mean:
+                best = known
         if not ready and not out:
             raise nobody_fits(route.name, route.targets, wish, policy)
         out.sort(key=lambda row: row[0])
+        self._best = best
         order, raced = self._order(now, ready, policy)
         if wish.sticky is not None and ready:
             order, raced = self._stuck(order, raced, ready, wish.sticky)
         # Whoever is out stays the last resort: a route never has nobody to ask.
         targets = (*order, *(target for _, target, _ in out))
-        self._known[str(targets[0])].picks += 1.0
+        self._pick(self._known[str(targets[0])], picked)
         candidates = [Candidate(known.name, known.score, math.exp(known.mean)) for _, known in ready]
         candidates += [Candidate(str(target), excluded=reason) for _, target, reason in out]
         return Plan(targets, (*candidates, *unfit), raced)
@@ -159,55 +163,14 @@ class Board:
 
     def _by_ttft(self, now: float, ranked: list[Known]) -> tuple[list[Known], bool]:
         """The order, and whether its first two are to be raced."""
-        best = min(ranked, key=lambda known: known.mean)
-        tied = self._tied(ranked, best)
-        top = min(tied, key=lambda known: known.picks)
-        doubtful = len(tied) == 1 and top.mean > best.mean + RACE_GAP
-        explorer = top if doubtful else self._stale(now, ranked, top, best)
-        rest = [known for known in ranked if known is not top]
-        if explorer is None:
-            return [top, *rest], False
-        if self._hedges.tokens >= RACE_RESERVE and not self._all_slow(now):
+        best = self._best or ranked[0]
+        ranking = by_ttft(now, ranked, best, self._pool.half_life, self._since_probe, lambda: self._can_race(now))
+        if ranking.probed:
             self._since_probe = 0
-            return [best, explorer, *(k for k in ranked if k is not best and k is not explorer)], True
-        if now - explorer.tried_at > STALE_FIRST * self._pool.half_life:
-            self._since_probe = 0
-            return [explorer, *(known for known in ranked if known is not explorer)], False
-        if explorer is top:  # no hedge is left to try it with, and it need not be tried yet
-            return [best, *(known for known in ranked if known is not best)], False
-        return [top, *rest], False
+        return ranking.order, ranking.raced
 
-    def _tied(self, ranked: list[Known], best: Known) -> list[Known]:
-        """Those that are as good as the best, if the draw favours one of them; else its favourite alone."""
-        close = best.mean + TIE_YOUNG
-        tied = [
-            known
-            for known in ranked
-            if known.mean <= close and known.score < SHY - 10.0 and known.mean <= best.mean + _tie(known, best)
-        ]
-        return tied if ranked[0] in tied else ranked[:1]
-
-    def _stale(self, now: float, ranked: list[Known], top: Known, best: Known) -> Known | None:
-        """One that is worth asking to learn from, rather than for its answer."""
-        if self._since_probe < PROBE_EVERY:
-            return None
-        stale = [
-            known
-            for known in ranked
-            if known is not top and known is not best and now - known.tried_at > STALE * self._pool.half_life
-        ]
-        return min(stale, key=lambda known: known.tried_at, default=None)
-
-    def _score(self, known: Known, now: float, share: float) -> None:
-        mean, score = known.latency.draw(now, math.log1p(known.live), self._rng)
-        extra = 0.0
-        if known.live:
-            extra = math.log(1.0 + LOAD * known.latency.b * known.live / (1 + known.live))
-        errors = ERROR_WEIGHT * known.health.rate(now)
-        known.mean = mean + extra + errors
-        known.score = score + extra + (0.0 if known.health.out else errors)
-        if known.latency.seen < UNSEEN and known.picks + 1.0 > max(1.0, share):
-            known.score += SHY
+    def _can_race(self, now: float) -> bool:
+        return self._hedges.tokens >= RACE_RESERVE and not self._all_slow(now)
 
     def _resting(self, known: Known, now: float) -> tuple[float, str | None]:
         """Until when it is not asked, and why; (_, None) if it is."""
@@ -225,17 +188,24 @@ class Board:
         return 0.0, None
 
     def _fade_picks(self, now: float) -> float:
-        fade = 2.0 ** ((self._picks_at - now) / self._pool.half_life)
-        self._picks_at = now
-        total = 0.0
-        for known in self._known.values():
-            known.picks *= fade
-            total += known.picks
-        return total
+        """What a pick in `picks` is worth now: all fade together, so that only this changes."""
+        self._picked *= 2.0 ** ((self._picked_at - now) / self._pool.half_life)
+        self._picked_at = now
+        if self._picked < 1e-9:
+            for known in self._known.values():
+                known.picks *= self._picked
+            self._picks *= self._picked
+            self._picked = 1.0
+        return self._picked
+
+    def _pick(self, known: Known, picked: float) -> None:
+        known.picks += 1.0 / picked
+        self._picks += 1.0 / picked
 
     # while attempts run
 
-    def started(self, now: float, target: Target) -> Ticket:
+    def started(self, now: float, target: Target, tokens: int = 0) -> Ticket:
+        """`tokens`: of the prompt, about."""
         known = self.known(str(target), now)
         load = math.log1p(known.live)
         trial = known.health.out and now >= known.health.ejected_until
@@ -244,14 +214,20 @@ class Board:
         known.live += 1
         known.limit.started(now)
         known.tried_at = now
-        return Ticket(known, now, load, trial, known.latency.quantile(now, HEDGE_AT, load))
+        known.changed()
+        thousands = tokens / 1000.0
+        late = known.latency.quantile(now, HEDGE_AT, load, thousands)
+        if trial and self._best is not None and self._best is not known:
+            # Its history is of no use now; whether it is late is seen by who would have been asked without the trial.
+            late = min(late, self._best.latency.quantile(now, HEDGE_AT, math.log1p(self._best.live), thousands))
+        return Ticket(known, now, load, thousands, trial, late)
 
     def deadline(self, now: float, ticket: Ticket) -> float | None:
         """Seconds until its first event, by its own history; None while that is too short to say."""
         latency = ticket.known.latency
         if latency.seen < YOUNG:
             return None
-        return max(DEADLINE_LEAST, DEADLINE_TIMES * latency.quantile(now, DEADLINE_AT, ticket.load))
+        return max(DEADLINE_LEAST, DEADLINE_TIMES * latency.quantile(now, DEADLINE_AT, ticket.load, ticket.thousands))
 
     def hedge_after(self, now: float, ticket: Ticket) -> float | None:
         if self._policy.order != "ttft" or not self._policy.hedge or self._all_slow(now):
@@ -274,14 +250,16 @@ class Board:
         ticket.answered = True
         known = self._settled(now, ticket, now - ticket.began)
         if ttft is not None:
-            known.latency.observe(now, ttft, ticket.load)
+            known.latency.observe(now, ttft, ticket.load, ticket.thousands)
         known.health.succeeded(now)
         known.limit.succeeded()
+        known.changed()
 
     def turn(self, now: float, ticket: Ticket, ttft: float) -> None:
         """A turn of a long stream."""
-        ticket.known.latency.observe(now, ttft, ticket.load)
+        ticket.known.latency.observe(now, ttft, ticket.load, ticket.thousands)
         ticket.known.health.succeeded(now)
+        ticket.known.changed()
 
     def ended(self, now: float, ticket: Ticket, outcome: Outcome, retry_after: float | None = None) -> None:
         """It is over, well or not."""
@@ -290,6 +268,7 @@ class Board:
         ticket.over = True
         known, elapsed = ticket.known, now - ticket.began
         known.live -= 1
+        known.changed()
         match outcome:
             case "rate_limited":
                 known.limit.limited(now, retry_after)
@@ -298,23 +277,22 @@ class Board:
                 self._settled(now, ticket, elapsed)
                 self._failed(now, known, outcome)
                 if outcome == "timeout":
-                    known.latency.censored(now, elapsed, ticket.load, in_hist=False)
+                    known.latency.censored(now, elapsed, ticket.load, ticket.thousands, lost=False)
             case "cut":
                 self._failed(now, known, outcome)
             case "unauthorized" | "out_of_quota":
                 known.health.blocked = f"{outcome}: until the configuration changes"
+                self._untried(ticket)
             case "lost" | "cancelled" if not ticket.answered:
                 self._settled(now, ticket, elapsed)
-                known.latency.censored(now, elapsed, ticket.load)
+                known.latency.censored(now, elapsed, ticket.load, ticket.thousands)
                 self._untried(ticket)
             case "refused" | "context_too_long":
                 self._untried(ticket)
 
     def _failed(self, now: float, known: Known, outcome: Outcome) -> None:
         others = any(o is not known and self._resting(o, now)[1] is None for o in self._known.values())
-        before = known.health.ejected_until
-        known.health.failed(now, self._rng, others)
-        if known.health.ejected_until > max(before, now) and self._tell is not None:
+        if known.health.failed(now, self._rng, others) and self._tell is not None:
             self._tell(
                 Ejected(self.route, known.name, known.health.ejected_until, f"too many failures, last {outcome}")
             )
@@ -331,8 +309,8 @@ class Board:
         known.seen_at = now
         self._observed += 1
         if self._observed % LEARN_PRIOR_EVERY == 0:
-            sums = [o.latency.own for o in self._known.values()]
-            self._pool.learn_prior([s.y / s.w for s in sums if s.w > 1.0])
+            lines = [o.latency.own.load for o in self._known.values()]
+            self._pool.learn_prior([line.y / line.w for line in lines if line.w > 1.0])
         return known
 
     def _all_slow(self, now: float) -> bool:
@@ -346,13 +324,14 @@ class Board:
         found = self._known.get(target)
         if found is None:
             # One that comes later has nothing to catch up on: it begins as if it had had its share.
-            fair = sum(known.picks for known in self._known.values()) / max(1, len(self._known))
+            share = self._picks / max(1, len(self._known))
+            self._picks += share
             found = self._known[target] = Known(
                 target,
                 TargetLatency(self._pool, now),
                 TargetHealth(self._eject, now),
                 RateLimit(RateLimitParameters()),
-                picks=fair,
+                picks=share,
                 tried_at=now,
                 seen_at=now,
             )
@@ -360,7 +339,7 @@ class Board:
 
     def standing(self, now: float, route: Route) -> list[Standing]:
         """How its targets stand, in the file's order, the sleeping ones last."""
-        total = self._fade_picks(now)
+        total = self._picks
         rows = []
         for target in route.targets:
             known = self.known(str(target), now)
@@ -386,14 +365,10 @@ class Board:
         """The configuration changed: keys and quotas may be well again."""
         for known in self._known.values():
             known.health.blocked = None
+            known.changed()
 
     def eject(self, target: str, now: float, until: float) -> None:
         """Another replica put it out."""
-        health = self.known(target, now).health
-        if until > max(now, health.ejected_until):
-            health.ejected_until, health.out = until, True
-
-
-def _tie(known: Known, best: Known) -> float:
-    most = TIE_MOST if known.latency.seen >= YOUNG else TIE_YOUNG
-    return min(most, max(TIE_LEAST, TIE * math.sqrt(known.latency.v0 + best.latency.v0)))
+        known = self.known(target, now)
+        known.health.eject(now, until)
+        known.changed()

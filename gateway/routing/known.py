@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.routing.latency import Sums, TargetLatency
+from gateway.routing.evidence import Evidence
+from gateway.routing.latency import TargetLatency
 from gateway.routing.outlier import TargetHealth
 from gateway.routing.rate_limit import RateLimit
 from gateway.routing.route import Route
@@ -14,15 +15,27 @@ from gateway.telemetry.standing import Standing
 
 SLOW_HALF_LIFE, SLOW_SHARE, SLOW_SEEN = 10.0, 0.5, 3.0
 """Everything is slow when, of every target seen lately, more than this share came later than its own hedge point."""
+ERROR_WEIGHT = 4.0
+"""An error rate of 1 weighs as much as a wait e^4 times longer."""
+LOAD = 0.7
+"""How much of the learned slope the next request on a loaded target is charged for slowing the others."""
+UNSEEN, SHY = 3, 50.0
+"""Until this many samples a target gets at most its fair share; beyond that its score is worse by this."""
+YOUNG = 16
+"""Samples below which little is made of a target's history."""
+LOOK_EVERY = 1.0
+"""Seconds after which error rates are looked at again."""
 
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """An attempt under way. `hedge_at`: seconds after which it is late for this target."""
+    """An attempt under way. `load`: ln(1 + requests in flight) when it began; `thousands`: of prompt tokens; `trial`: of a
+    target that was ejected; `hedge_at`: seconds after which it is late for this target."""
 
     known: Known
     began: float
     load: float
+    thousands: float
     trial: bool
     hedge_at: float
     answered: bool = False
@@ -31,7 +44,9 @@ class Ticket:
 
 @dataclass(eq=False, slots=True)
 class Known:
-    """One target: what is known, and what it does now."""
+    """One target: what is known, and what it does now. `picks`: how often it came first, faded and scaled as the board
+    does; `mean`, `score`: of the latest decision, in ln(seconds). What one decision makes of it serves the next ones, until
+    `good_until`: `look` again then, and `changed` whenever anything was learned."""
 
     name: str
     latency: TargetLatency
@@ -45,6 +60,41 @@ class Known:
     late: float = 0.0
     seen: float = 0.0
     seen_at: float = 0.0
+    well: bool = False
+    shy: bool = True
+    young: bool = True
+    variance: float = 0.0
+    good_until: float = -math.inf
+    _expected: float = 0.0
+    _deviation: float = 0.0
+    _charge: float = 0.0
+    _handicap: float = 0.0
+
+    def look(self, now: float) -> None:
+        """Make of it what the next decisions need."""
+        health, limit, latency = self.health, self.limit, self.latency
+        self._expected, self._deviation = latency.outlook(now, math.log1p(self.live))
+        errors = ERROR_WEIGHT * health.rate(now)
+        slowing = math.log1p(LOAD * latency.slope * self.live / (1 + self.live)) if self.live else 0.0
+        self._charge = slowing + errors
+        # One that is on trial is tried for what it is when it works.
+        self._handicap = -errors if health.out else 0.0
+        seen = latency.seen
+        self.shy, self.young, self.variance = seen < UNSEEN, seen < YOUNG, latency.variance
+        self.well = not health.out and health.blocked is None and limit.limit is None and limit.until <= now
+        self.good_until = min(latency.fresh_until(now), now + LOOK_EVERY)
+
+    def changed(self) -> None:
+        self.good_until = -math.inf
+
+    def draw(self, thousands: float, rng: Callable[[], float]) -> None:
+        """A mean, and a score that is a draw about it, for a prompt of this size. After `look`."""
+        mean = self._expected + self._charge
+        if thousands > 0.0 and self.latency.prompt > 0.0:
+            mean += math.log1p(self.latency.prompt * thousands * math.exp(-self._expected))
+        self.mean = mean
+        # The sum of three uniforms is about normal (mean 1.5, variance 1/4), within 3 deviations, and cheap.
+        self.score = mean + self._handicap + self._deviation * (2.0 * (rng() + rng() + rng()) - 3.0)
 
     def slow(self, now: float) -> bool | None:
         """Whether it is, of late; None if it was not asked enough to say."""
@@ -70,14 +120,14 @@ class Known:
             ejected,
             resting,
             why,
-            latency.own.w,
+            latency.own.load.w,
         )
 
     def said(self, now: float) -> list[float] | None:
         """Our own sums, their age in seconds first: for other replicas. None while there are none."""
         health, own = self.health, self.latency.own
         health.fade(now)
-        if own.w <= 0.01 and health.attempts <= 0.01:
+        if own.load.w <= 0.01 and health.attempts <= 0.01:
             return None
         return [max(0.0, now - own.at), *own.values(), health.errors, health.attempts]
 
@@ -86,12 +136,14 @@ class Known:
         since, *sums, errors, attempts = values
         if not (0.0 <= since < 1e9 and 0.0 <= errors <= attempts < 1e6):
             raise ValueError("these are no sums")
-        self.latency.heard(replica, Sums.of(at - since, sums))
+        self.latency.heard(replica, Evidence.of(at - since, sums))
         self.health.others[replica] = (errors, attempts, at)
+        self.changed()
 
     def forget(self, replica: str) -> None:
         self.latency.heard(replica, None)
         self.health.others.pop(replica, None)
+        self.changed()
 
 
 @dataclass(slots=True)

@@ -1,20 +1,40 @@
-"""Latency: what is known of how soon a target speaks, how sure that is, and how both fade."""
+"""Latency: how soon a target is expected to speak, how sure that is, and how both fade. Pure; the clock is handed in.
+
+    ln(TTFT - a * prompt tokens / 1000) = m + b * ln(1 + requests in flight) + noise
+
+m, b and a are learned of decayed sums, beside a prior. Old evidence fades, so that uncertainty grows back and the target is
+tried again; evidence that was overtaken by a sudden change is dropped at once.
+"""
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
-from gateway.routing.quantiles import WaitHistogram, ln_quantile
+from gateway.routing.evidence import Evidence
+from gateway.routing.quantiles import WaitHistogram
 
 SMALLEST = 1e-4
+"""Seconds: shorter waits count as this."""
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyParameters:
+    """`prior_*`: what is believed of a target before it was asked: the median in seconds, its standard deviation in logs,
+    and how many samples that is worth for the mean and for the spread. `samples_kept`, `half_life_*`: evidence of about so
+    many of a route's requests counts, and its half-life is within these seconds. `slope_sd`, `prompt_sd`: standard
+    deviations of the priors of b, and of a in seconds per 1000 tokens. `tail_*`: the score is the mean of seconds, each at
+    most `tail_most` typical ones, once there are some `tail_strength` samples. `outlier`: no sample counts as further from
+    the mean, in logs. `surprise_*`: a change is believed once standardised errors, each at most `surprise_most` and less
+    `surprise_drift`, add up to `surprise` (a CUSUM test); then evidence worth `kept` samples remains, and `slope_kept` of
+    the slopes. `explore`: how much of the mean's uncertainty a draw uses; `pool_strength`: how many targets' means the
+    prior weighs against those of the route. `fit_strength`: samples from which the histogram of waits outweighs the fitted
+    log-normal in quantiles.
+    """
+
     prior_seconds: float = 0.6
     prior_sd: float = 0.7
     prior_strength: float = 1.0
@@ -23,25 +43,18 @@ class LatencyParameters:
     half_life_min: float = 15.0
     half_life_max: float = 300.0
     slope_sd: float = 0.3
+    prompt_sd: float = 0.1
     tail_strength: float = 10.0
-    tail_weight: float = 1.0
-    tail_cap: float = 4.0  # winsorise at this times the log mean
-    clip: float = 2.0
+    tail_most: float = 4.0
+    outlier: float = 2.0
     surprise: float = 6.0
     surprise_drift: float = 0.75
-    surprise_clip: float = 2.5
-    kept_after_surprise: float = 3.0
-    hedge_quantile: float = 0.95
-    pool_strength: float = 2.0
+    surprise_most: float = 2.5
+    kept: float = 3.0
     slope_kept: float = 0.5
     explore: float = 0.3
-    long: float = 0.0
-
-
-def _about_normal(rng: random.Random) -> float:
-    """Mean 0, variance 1, within 3: the sum of three uniforms, at a sixth of gauss's cost."""
-    draw = rng.random
-    return 2.0 * (draw() + draw() + draw()) - 3.0
+    pool_strength: float = 2.0
+    fit_strength: float = 30.0
 
 
 class Pool:
@@ -49,232 +62,225 @@ class Pool:
 
     __slots__ = ("_at", "_began", "_count", "half_life", "members", "parameters", "prior_mean")
 
+    RATE_HALF_LIFE = 60.0
+    """Seconds over which the request rate is taken."""
+
     def __init__(self, parameters: LatencyParameters) -> None:
         self.parameters = parameters
         self.half_life = parameters.half_life_max
         self.prior_mean = math.log(parameters.prior_seconds)
+        self.members = 0
         self._count = 0.0
         self._began: float | None = None
         self._at = 0.0
-        self.members = 0
 
     def arrived(self, now: float) -> None:
+        """A request came."""
         if self._began is None:
             self._began = self._at = now
-        self._count = self._count * 2.0 ** ((self._at - now) / 60.0) + 1.0
+        half_life, p = self.RATE_HALF_LIFE, self.parameters
+        self._count = self._count * 2.0 ** ((self._at - now) / half_life) + 1.0
         self._at = now
-        window = (1.0 - 2.0 ** ((self._began - now) / 60.0)) * 60.0 / math.log(2)
+        window = (1.0 - 2.0 ** ((self._began - now) / half_life)) * half_life / math.log(2)
         rate = self._count / max(window, 5.0)
-        p = self.parameters
         self.half_life = min(max(p.samples_kept / rate, p.half_life_min), p.half_life_max)
 
     def learn_prior(self, means: list[float]) -> None:
+        """`means`: of ln(seconds), of the targets that are known. One that is not is expected to be like them."""
         p = self.parameters
-        k = p.pool_strength
-        self.prior_mean = (k * math.log(p.prior_seconds) + sum(means)) / (k + len(means))
-
-
-class Sums:
-    __slots__ = ("at", "cxx", "cxy", "cyy", "v", "w", "x", "y")
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.w = self.x = self.y = self.v = self.cxx = self.cxy = self.cyy = 0.0
-
-    def fade(self, f: float) -> None:
-        self.w *= f
-        self.x *= f
-        self.y *= f
-        self.v *= f
-        self.cxx *= f
-        self.cxy *= f
-        self.cyy *= f
-
-    def forget(self, f: float, g: float) -> None:
-        self.w *= f
-        self.x *= f
-        self.y *= f
-        self.v *= f
-        self.cxx *= g
-        self.cxy *= g
-        self.cyy *= g
-
-    def join(self, other: Sums, fade: float) -> None:
-        """Take in another's sums, which have faded by `fade` since they were said."""
-        w = other.w * fade
-        if w <= 0.0:
-            return
-        if self.w > 0.0:
-            dx, dy = other.x / other.w - self.x / self.w, other.y / other.w - self.y / self.w
-            e = self.w * w / (self.w + w)
-            self.cxx += e * dx * dx
-            self.cxy += e * dx * dy
-            self.cyy += e * dy * dy
-        self.cxx += other.cxx * fade
-        self.cxy += other.cxy * fade
-        self.cyy += other.cyy * fade
-        self.w += w
-        self.x += other.x * fade
-        self.y += other.y * fade
-        self.v += other.v * fade
-
-    def values(self) -> list[float]:
-        return [self.w, self.x, self.y, self.v, self.cxx, self.cxy, self.cyy]
-
-    @staticmethod
-    def of(at: float, values: Sequence[float]) -> Sums:
-        """Raises ValueError for what cannot be sums."""
-        w, x, y, v, cxx, cxy, cyy = values
-        if not all(map(math.isfinite, values)) or min(w, v, cxx, cyy) < 0.0 or w > 1e6:
-            raise ValueError("these are no sums")
-        sums = Sums(at)
-        sums.w, sums.x, sums.y, sums.v, sums.cxx, sums.cxy, sums.cyy = w, x, y, v, cxx, cxy, cyy
-        return sums
-
-    def add(self, x: float, y: float, v: float, weight: float) -> None:
-        w = self.w
-        if w > 0.0:
-            dx, dy = x - self.x / w, y - self.y / w
-            e = weight * w / (w + weight)
-            self.cxx += e * dx * dx
-            self.cxy += e * dx * dy
-            self.cyy += e * dy * dy
-        self.w += weight
-        self.x += weight * x
-        self.y += weight * y
-        self.v += weight * v
+        self.prior_mean = (p.pool_strength * math.log(p.prior_seconds) + sum(means)) / (p.pool_strength + len(means))
 
 
 class TargetLatency:
+    """One target's. `seconds` are those of TTFT, `load` is ln(1 + requests in flight) when the attempt began, `thousands`
+    of prompt tokens."""
+
+    __slots__ = (
+        "_base", "_down", "_fit_mean", "_fresh_until", "_load", "_quantiles", "_sd", "_stagger", "_tail", "_trust",
+        "_trusted_at", "_up", "_var", "_var_slope", "histogram", "others", "own", "pool", "prompt", "samples", "slope",
+    )  # fmt: skip
+
     def __init__(self, pool: Pool, now: float) -> None:
         self.pool = pool
         pool.members += 1
         # Targets that all went stale at once would make one decision pay for all of them.
         self._stagger = 0.5 + pool.members * 0.618 % 1.0
-        self.own = Sums(now)
-        self.others: dict[str, Sums] = {}
+        self.own = Evidence(now)
+        self.others: dict[str, Evidence] = {}
         """By replica: what each said last. Kept apart from our own, so that nothing is counted twice."""
-        self.hist = WaitHistogram()
+        self.histogram = WaitHistogram()
         self.samples = 0
         self._up = self._down = 0.0
+        self._trust, self._trusted_at = 1.0, now
         self._fresh_until = -math.inf
-        self.m = self.b = self.mx = 0.0
-        self.v0 = self.v2 = self.sd = 0.0
-        self.tail = 0.0
+        self.slope = self.prompt = 0.0
+        """b, and a in seconds per 1000 tokens."""
+        self._base = self._load = self._tail = self._sd = self._var = self._var_slope = 0.0
+        self._quantiles: dict[float, float] = {}
 
-    def _fade(self, now: float) -> None:
-        gap = now - self.own.at
-        if gap > 0.0:
-            f = 2.0 ** (-gap / self.pool.half_life)
-            self.own.fade(f)
-            self.hist.decay(f)
-            self.own.at = now
+    # what is expected
 
-    def refresh(self, now: float) -> None:
-        self._fade(now)
-        p, s = self.pool.parameters, self.own if not self.others else self._joined(now)
-        k0, kb = p.prior_strength, (p.prior_sd / p.slope_sd) ** 2
-        m0 = self.pool.prior_mean
-        b = max(0.0, s.cxy / (kb + s.cxx))
-        mx = s.x / s.w if s.w > 1e-6 else 0.0
-        self.b, self.mx = b, mx
-        self.m = (k0 * (m0 + b * mx) + s.y) / (k0 + s.w)
-        rss = max(0.0, s.cyy - 2 * b * s.cxy + b * b * s.cxx)
-        var = (p.spread_strength * p.prior_sd**2 + rss) / (p.spread_strength + s.w)
-        self.v0, self.v2 = var / (k0 + s.w), var / (kb + s.cxx)
-        self.sd = math.sqrt(var)
-        tail = 0.0
-        if s.w > 1e-6:
-            mean_y = s.y / s.w
-            tail = max(0.0, math.log(s.v / s.w) - mean_y) * s.w / (s.w + p.tail_strength)
-        self.tail = tail * p.tail_weight
-        self._fresh_until = now + self.pool.half_life / 32.0 * self._stagger
+    def outlook(self, now: float, load: float) -> tuple[float, float]:
+        """Of ln(seconds) without the prompt: the mean that is expected, tail included, and the standard deviation that a
+        draw of it should have."""
+        if now >= self._fresh_until:
+            self._refresh(now)
+        d = load - self._load
+        spread = self.pool.parameters.explore * math.sqrt(self._var + d * d * self._var_slope)
+        return self._base + self.slope * d + self._tail, spread
 
-    def _joined(self, now: float) -> Sums:
-        whole = Sums(now)
-        whole.join(self.own, 1.0)
-        for other in self.others.values():
-            whole.join(other, 2.0 ** (-max(0.0, now - other.at) / self.pool.half_life))
-        return whole
+    def quantile(self, now: float, q: float, load: float, thousands: float = 0.0) -> float:
+        """Seconds within which it speaks in a share `q` of cases."""
+        if now >= self._fresh_until:
+            self._refresh(now)
+        ln_base = self._quantiles.get(q)
+        if ln_base is None:
+            ln_base = self._quantiles[q] = self._quantile(q)
+        return math.exp(ln_base + self.slope * (load - self._load)) + self.prompt * thousands
+
+    @property
+    def variance(self) -> float:
+        """Of the mean of ln(seconds), as it was estimated last."""
+        return self._var
 
     @property
     def seen(self) -> float:
         """Samples, ours and what others' sums weigh."""
-        return self.samples + sum(other.w for other in self.others.values()) if self.others else self.samples
+        return self.samples + sum(o.load.w for o in self.others.values()) if self.others else self.samples
 
-    def heard(self, replica: str, sums: Sums | None) -> None:
-        """What a replica says of this target; None: it is gone."""
-        if sums is None:
-            self.others.pop(replica, None)
-        else:
-            self.others[replica] = sums
-        self._fresh_until = -math.inf
-
-    def at_load(self, x: float) -> tuple[float, float]:
-        d = x - self.mx
-        return self.m + self.b * d, self.v0 + d * d * self.v2
-
-    def draw(self, now: float, x: float, rng: random.Random) -> tuple[float, float]:
+    def fresh_until(self, now: float) -> float:
+        """Until when `outlook` stays the same, unless something is learned."""
         if now >= self._fresh_until:
-            self.refresh(now)
-        mean, var = self.at_load(x)
-        mean += self.tail
-        return mean, mean + self.pool.parameters.explore * math.sqrt(var) * _about_normal(rng)
+            self._refresh(now)
+        return self._fresh_until
 
-    def observe(self, now: float, seconds: float, x: float) -> None:
+    # what is learned
+
+    def observe(self, now: float, seconds: float, load: float, thousands: float = 0.0) -> None:
+        """It spoke after `seconds`."""
         if now >= self._fresh_until:
-            self.refresh(now)
+            self._refresh(now)
+        if thousands > 0.0:
+            seconds = self._without_prompt(seconds, load, thousands)
         y = math.log(max(seconds, SMALLEST))
-        self._fade(now)
-        self._add(now, x, y, 1.0)
-        self.hist.add(y)
-        self.samples += 1
+        self._learn(now, load, y, 1.0)
+        self.histogram.add(y)
 
-    def censored(self, now: float, seconds: float, x: float, in_hist: bool = True) -> None:
-        """It had not spoken after `seconds`."""
+    def censored(self, now: float, seconds: float, load: float, thousands: float = 0.0, lost: bool = True) -> None:
+        """It had not spoken after `seconds`, and was not waited for any longer. `lost`: to another, rather than given up at
+        a deadline: a silence says when it fails, not when it speaks, so that deadlines and hedges do not learn of it."""
         if now >= self._fresh_until:
-            self.refresh(now)
-        y = math.log(max(seconds, SMALLEST))
-        mean, _ = self.at_load(x)
-        sd = max(self.sd, self.pool.parameters.prior_sd)
-        z = (y - mean) / sd
-        weight = 0.5 * math.erfc(-(y - mean) / self.sd / math.sqrt(2))
+            self._refresh(now)
+        y = math.log(max(seconds - self.prompt * thousands, SMALLEST))
+        mean = self._base + self.slope * (load - self._load)
+        # What is cut off long before it could be expected says next to nothing.
+        weight = _NORMAL.cdf((y - mean) / self._sd)
         if weight < 0.02:
             return
-        above = 0.5 * math.erfc(z / math.sqrt(2))
-        hazard = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) / above if above > 1e-12 else z + 1.0 / max(z, 1.0)
-        y = max(y, mean + sd * hazard)
-        self._fade(now)
-        self._add(now, x, y, weight)
-        if in_hist:
-            self.hist.add(y, weight)
-        self.samples += 1
+        sd = max(self._sd, self.pool.parameters.prior_sd)
+        imputed = max(y, mean + sd * _mean_above((y - mean) / sd))
+        self._learn(now, load, imputed, weight)
+        if lost:
+            self.histogram.add(imputed, weight)
 
-    def _add(self, now: float, x: float, y: float, weight: float) -> None:
-        p = self.pool.parameters
-        mean, var = self.at_load(x)
-        z = (y - mean) / math.sqrt(self.sd**2 + var)
-        c = p.surprise_clip
-        z = min(max(z, -c), c)
-        self._up = max(0.0, self._up + z - p.surprise_drift)
-        self._down = max(0.0, self._down - z - p.surprise_drift)
-        if self._up > p.surprise or self._down > p.surprise:
-            self._up = self._down = 0.0
-            keep = p.kept_after_surprise / max(self.own.w, p.kept_after_surprise)
-            self.own.forget(keep, p.slope_kept)
-            self.hist.decay(keep)
-        clipped = min(y, mean + max(p.clip, 3 * self.sd))
-        v = min(math.exp(y), p.tail_cap * math.exp(mean))
-        self.own.add(x, clipped, v, weight)
+    def heard(self, replica: str, evidence: Evidence | None) -> None:
+        """What a replica says of this target; None: it is gone."""
+        if evidence is None:
+            self.others.pop(replica, None)
+        else:
+            self.others[replica] = evidence
         self._fresh_until = -math.inf
 
-    def quantile(self, now: float, q: float, x: float) -> float:
-        if now >= self._fresh_until:
-            self.refresh(now)
-        z = NormalDist().inv_cdf(q)
-        fit = self.at_load(x)[0] + z * self.sd
-        known = ln_quantile([self.hist], q)
-        if known is None:
-            return math.exp(fit)
-        lam = self.hist.weight / (self.hist.weight + 10.0)
-        return math.exp(lam * known + (1 - lam) * fit)
+    # inside
+
+    def _learn(self, now: float, load: float, y: float, weight: float) -> None:
+        p = self.pool.parameters
+        d = load - self._load
+        mean = self._base + self.slope * d
+        error = (y - mean) / math.sqrt(self._sd**2 + self._var + d * d * self._var_slope)
+        self._fade(now)
+        self._watch(now, error)
+        clipped = min(y, mean + max(p.outlier, 3.0 * self._sd))
+        self.own.load.add(load, clipped, weight)
+        self.own.seconds += weight * min(math.exp(y), p.tail_most * math.exp(mean))
+        self.samples += 1
+        self._fresh_until = -math.inf
+
+    def _watch(self, now: float, error: float) -> None:
+        """Whether what it does has changed, which one odd sample does not tell."""
+        p = self.pool.parameters
+        error = min(max(error, -p.surprise_most), p.surprise_most)
+        self._up = max(0.0, self._up + error - p.surprise_drift)
+        self._down = max(0.0, self._down - error - p.surprise_drift)
+        if self._up > p.surprise or self._down > p.surprise:
+            self._up = self._down = 0.0
+            keep = p.kept / max(self.own.load.w, p.kept)
+            self.own.forget(keep, p.slope_kept)
+            self.histogram.decay(keep)
+            self._trust, self._trusted_at = keep, now
+
+    def _without_prompt(self, seconds: float, load: float, thousands: float) -> float:
+        """Learn how the prompt's size tells on this wait, and take its share off."""
+        usual = math.exp(self._base + self.slope * (load - self._load)) + self.prompt * thousands
+        self.own.prompt.add(thousands, min(seconds, 3.0 * usual), 1.0 / usual**2)
+        return max(seconds - self.prompt * thousands, 0.1 * seconds)
+
+    def _fade(self, now: float) -> None:
+        gap = now - self.own.at
+        if gap > 0.0:
+            factor = 2.0 ** (-gap / self.pool.half_life)
+            self.own.fade(factor)
+            self.histogram.decay(factor)
+            self.own.at = now
+
+    def _refresh(self, now: float) -> None:
+        self._fade(now)
+        p, evidence = self.pool.parameters, self._joined(now) if self.others else self.own
+        line = evidence.load
+        ridge = (p.prior_sd / p.slope_sd) ** 2
+        self.slope = b = line.slope(ridge)
+        self._load = load = line.x / line.w if line.w > 1e-6 else 0.0
+        self._base = (p.prior_strength * (self.pool.prior_mean + b * load) + line.y) / (p.prior_strength + line.w)
+        residual = max(0.0, line.yy - 2.0 * b * line.xy + b * b * line.xx)
+        var = (p.spread_strength * p.prior_sd**2 + residual) / (p.spread_strength + line.w)
+        self._sd = math.sqrt(var)
+        self._var, self._var_slope = var / (p.prior_strength + line.w), var / (ridge + line.xx)
+        self._tail = 0.0
+        if line.w > 1e-6:
+            tail = math.log(evidence.seconds / line.w) - line.y / line.w
+            self._tail = max(0.0, tail) * line.w / (line.w + p.tail_strength)
+        if evidence.prompt.w:
+            self.prompt = evidence.prompt.slope(var / p.prompt_sd**2)
+        self._quantiles.clear()
+        self._fresh_until = now + self.pool.half_life / 32.0 * self._stagger
+
+    def _joined(self, now: float) -> Evidence:
+        whole = Evidence(now)
+        whole.join(self.own, 1.0)
+        half_life = self.pool.half_life
+        # What others knew before a change is as outdated as what we knew; what they say later counts more and more.
+        distrust = (1.0 - self._trust) * 2.0 ** ((self._trusted_at - now) / half_life)
+        for other in self.others.values():
+            whole.join(other, (1.0 - distrust) * 2.0 ** (-max(0.0, now - other.at) / half_life))
+        return whole
+
+    def _quantile(self, q: float) -> float:
+        """ln(seconds) at the usual load: of the waits seen, and of a log-normal while these are few."""
+        fitted = self._base + _deviations(q) * math.sqrt(self._sd**2 + self._var)
+        seen = self.histogram.ln_quantile(q)
+        if seen is None:
+            return fitted
+        weight = self.histogram.weight
+        share = weight / (weight + self.pool.parameters.fit_strength)
+        return share * seen + (1.0 - share) * fitted
+
+
+@cache
+def _deviations(q: float) -> float:
+    return _NORMAL.inv_cdf(q)
+
+
+def _mean_above(z: float) -> float:
+    """The mean of a standard normal that is known to be above z."""
+    above = 1.0 - _NORMAL.cdf(z) if z < 5.0 else 0.0
+    return _NORMAL.pdf(z) / above if above > 1e-9 else z + 1.0 / z

@@ -25,6 +25,7 @@ from gateway.routing.board import Board
 from gateway.routing.known import Ticket
 from gateway.routing.race import Race
 from gateway.routing.route import Route, Target
+from gateway.routing.wish import prompt_tokens
 from gateway.telemetry.decisions import Decision, Tried, Why
 from gateway.telemetry.sample import Sample
 
@@ -71,6 +72,7 @@ class Opening:
         self.decision = decision
         self._board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
         self._whole = is_whole(request)
+        self._tokens = prompt_tokens(request) if isinstance(request, ChatRequest) else 0
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._entries: dict[Attempt, _Entry] = {}
@@ -93,7 +95,7 @@ class Opening:
 
     def launch(self, target: Target, why: Why) -> Attempt:
         now = self._loop.time()
-        ticket = self._board.started(now, target)
+        ticket = self._board.started(now, target, self._tokens)
         verb = getattr(self._providers[target.provider], VERBS[type(self.request)])
         speech = self.route.kind != "llm"
         events = verb(target.model, self.request, self.inputs.reader()) if speech else verb(target.model, self.request)

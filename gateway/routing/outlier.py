@@ -1,51 +1,62 @@
-"""Outlier ejection, in Envoy's words: which targets are out of service, until when and why."""
+"""Outlier ejection, in Envoy's words: whether a target is in service, until when it is out, and how often it fails. Pure."""
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class EjectionParameters:
+    """`consecutive` failures, or a share of more than `error_rate` of at least `min_attempts`, put a target out for `base`
+    seconds, twice as long each time, at most `longest`, give or take the share `jitter`. `longest` bounds how late a
+    recovery is noticed. `error_half_life`: seconds; `prior_*`: what is believed before anything was tried; `forgiven`:
+    share of the errors that a success on trial wipes out."""
+
     consecutive: int = 3
     error_rate: float = 0.3
-    min_samples: float = 5.0
+    min_attempts: float = 5.0
     base: float = 5.0
     longest: float = 20.0
     jitter: float = 0.2
     error_half_life: float = 30.0
-    rest: float = 1.0
-    rest_longest: float = 30.0
     prior_errors: float = 0.1
     prior_attempts: float = 10.0
+    forgiven: float = 0.7
 
 
 class TargetHealth:
+    """One target's. Times are those of the clock handed in."""
+
+    __slots__ = (
+        "_last_out", "_returned_at", "_streak", "_times", "at", "attempts", "blocked", "ejected_until", "errors", "others",
+        "out", "parameters", "trial",
+    )  # fmt: skip
+
     def __init__(self, parameters: EjectionParameters, now: float) -> None:
-        self.p = parameters
-        self.ejected_until = -1e18
-        self.returned_at = -1e18
-        self.last_out = 0.0
-        self.resting_until = -1e18
-        self.times = 0
-        self.rests = 0
-        self.streak = 0
+        self.parameters = parameters
+        self.blocked: str | None = None
+        """Why it is out until the configuration changes."""
+        self.ejected_until = -math.inf
+        self.out = False
+        """Ejected, and not yet cleared by a success: once the time is over, one request at a time tries it."""
+        self.trial = False
+        """Such a request is under way."""
         self.errors = self.attempts = 0.0
         self.at = now
-        self.trial = False
-        self.out = False  # ejected and not yet cleared by a success
-        self.blocked: str | None = None
         self.others: dict[str, tuple[float, float, float]] = {}
         """By replica: errors, attempts, and when that was."""
+        self._streak = self._times = 0
+        self._returned_at, self._last_out = -math.inf, 0.0
 
     def fade(self, now: float) -> None:
         gap = now - self.at
-        if gap > 0:
+        if gap > 0.0:
             if self.attempts:
-                f = 2.0 ** (-gap / self.p.error_half_life)
-                self.errors *= f
-                self.attempts *= f
+                factor = 2.0 ** (-gap / self.parameters.error_half_life)
+                self.errors *= factor
+                self.attempts *= factor
             self.at = now
 
     def rate(self, now: float) -> float:
@@ -53,47 +64,43 @@ class TargetHealth:
         self.fade(now)
         errors, attempts = self.errors, self.attempts
         for failed, tried, at in self.others.values():
-            faded = 2.0 ** (-max(0.0, now - at) / self.p.error_half_life)
+            faded = 2.0 ** (-max(0.0, now - at) / self.parameters.error_half_life)
             errors += failed * faded
             attempts += tried * faded
-        return (errors + self.p.prior_errors) / (attempts + self.p.prior_attempts)
+        return (errors + self.parameters.prior_errors) / (attempts + self.parameters.prior_attempts)
 
     def succeeded(self, now: float) -> None:
         self.fade(now)
-        self.attempts += 1
-        self.streak = 0
-        self.rests = max(0, self.rests - 1) if self.rests else 0
+        self.attempts += 1.0
+        self._streak = 0
         if self.out:
-            self.out = False
-            self.trial = False
-            self.returned_at = now
-            self.errors *= 0.3
-        elif self.times and now - self.returned_at > 2 * self.last_out:
-            self.times = 0
+            self.out = self.trial = False
+            self._returned_at = now
+            self.errors *= 1.0 - self.parameters.forgiven
+        elif self._times and now - self._returned_at > 2.0 * self._last_out:
+            # One that falls over again as soon as it is back is out for longer each time.
+            self._times = 0
 
-    def failed(self, now: float, rng: random.Random, may_eject: bool) -> None:
+    def failed(self, now: float, rng: random.Random, may_eject: bool) -> bool:
+        """Whether that puts it out. `may_eject`: another target could serve instead; the last one stays."""
         self.fade(now)
-        self.attempts += 1
-        self.errors += 1
-        self.streak += 1
-        trial_failed = self.out and self.trial
-        self.trial = False
-        if self.out and not trial_failed:
-            return
-        p = self.p
-        bad = self.streak >= p.consecutive or (
-            self.attempts >= p.min_samples and self.errors > p.error_rate * self.attempts
-        )
-        if trial_failed or (bad and may_eject):
-            self.times += 1
-            out = min(p.base * 2.0 ** (self.times - 1), p.longest) * rng.uniform(1 - p.jitter, 1 + p.jitter)
-            self.last_out = out
-            self.ejected_until = max(self.ejected_until, now + out)
-            self.out = True
+        self.attempts += 1.0
+        self.errors += 1.0
+        self._streak += 1
+        tried, self.trial = self.trial, False
+        if self.out and not tried:
+            return False  # it began before the ejection
+        p = self.parameters
+        often = self.attempts >= p.min_attempts and self.errors > p.error_rate * self.attempts
+        if not self.out and not (may_eject and (often or self._streak >= p.consecutive)):
+            return False
+        self._last_out = min(p.base * 2.0**self._times, p.longest) * rng.uniform(1.0 - p.jitter, 1.0 + p.jitter)
+        self._times = min(self._times + 1, 16)
+        self.ejected_until = max(self.ejected_until, now + self._last_out)
+        self.out = True
+        return True
 
-    def rate_limited(self, now: float, retry_after: float | None) -> None:
-        if now < self.resting_until and retry_after is None:
-            return
-        rest = retry_after if retry_after is not None else min(self.p.rest * 2.0**self.rests, self.p.rest_longest)
-        self.rests += 1
-        self.resting_until = max(self.resting_until, now + rest)
+    def eject(self, now: float, until: float) -> None:
+        """Another replica put it out; the later deadline counts."""
+        if until > max(now, self.ejected_until):
+            self.ejected_until, self.out = until, True

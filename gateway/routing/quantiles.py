@@ -1,9 +1,8 @@
-"""Quantiles of waits under decay: a histogram in the log domain whose sums can be added across replicas."""
+"""Quantiles of waits under decay: a histogram in the log domain."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 LOWEST = 0.01
 """Upper edge of the first bin, in seconds."""
@@ -44,34 +43,16 @@ class WaitHistogram:
         self._bins[place] += share
         self._total += share
 
-    def counts(self) -> list[float]:
-        """The decayed count of each bin."""
-        return [count * self._scale for count in self._bins]
-
-    def replace(self, counts: Sequence[float]) -> None:
-        """Take these counts instead; raises ValueError when they are not `BINS` numbers."""
-        if len(counts) != BINS:
-            raise ValueError(f"a histogram has {BINS} bins, not {len(counts)}")
-        self._bins, self._scale, self._total = list(counts), 1.0, math.fsum(counts)
-
-
-def ln_quantile(histograms: Sequence[WaitHistogram], q: float) -> float | None:
-    """ln(seconds) below which a share `q` of the samples of all histograms lie; None without samples."""
-    used = [h for h in histograms if h._total > 0.0]
-    if not used:
-        return None
-    if len(used) == 1:
-        bins, left = used[0]._bins, used[0]._total * q
-    else:
-        bins = [math.fsum(column) for column in zip(*(h.counts() for h in used))]
-        left = math.fsum(bins) * q
-    last = BINS - 1
-    for place, count in enumerate(bins):
-        if left <= count and count > 0.0:
-            last = place
-            break
-        left -= count
-    else:
-        left = bins[last]
-    inside = left / bins[last] if bins[last] else 1.0
-    return _LN_LOWEST + (last - 1 + min(max(inside, 0.0), 1.0)) * _LN_RATIO
+    def ln_quantile(self, q: float) -> float | None:
+        """ln(seconds) below which a share `q` of the samples lies, 0 < q < 1; None without samples."""
+        if self._total <= 0.0:
+            return None
+        left = self._total * q
+        last = BINS - 1
+        for place, count in enumerate(self._bins):
+            if left <= count and count > 0.0:
+                last = place
+                break
+            left -= count
+        inside = min(max(left / self._bins[last], 0.0), 1.0) if self._bins[last] else 1.0
+        return _LN_LOWEST + (last - 1 + inside) * _LN_RATIO
