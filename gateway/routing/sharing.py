@@ -34,13 +34,18 @@ class _Sharing:
         return said
 
     def merge(self, replica: str, sums: Sums, age: float) -> None:
-        """Raises ValueError for what no replica of this release says."""
-        now = self._now()
+        """Raises ValueError for what no replica of this release says, once all else is merged."""
+        now, wrong = self._now(), None
         for key, row in sums.items():
-            name, target, way = key.split(SEPARATOR)
-            route = self._routes.get(name)
-            if route is not None and any(str(each) == target for each in route.targets):
-                self._boards.of(route, way == WHOLE, now).merge(replica, target, row, age, now)
+            try:
+                name, target, way = key.split(SEPARATOR)
+                route = self._routes.get(name)
+                if route is not None and any(str(each) == target for each in route.targets):
+                    self._boards.of(route, way == WHOLE, now).merge(replica, target, row, age, now)
+            except ValueError as error:
+                wrong = error
+        if wrong is not None:
+            raise wrong
 
     def forget(self, replica: str) -> None:
         for _, board in self._boards.all():

@@ -138,3 +138,12 @@ def test_what_no_replica_says_is_refused(row: list[float]) -> None:
         two.replica.merge("one", {"chat\x1ffake/a\x1f": row}, 0.5)
     with pytest.raises(ValueError):
         two.replica.merge("one", {"chat\x1ffake/a": [1.0] * 10}, 0.5)
+
+
+def test_what_is_wrong_with_one_target_costs_nothing_of_the_others() -> None:
+    two = Gateway("two")
+    said = dict(learned().replica.export())
+    said = {"chat\x1ffake/a\x1f": [-1.0]} | {key: row for key, row in said.items() if "fake/b" in key}
+    with pytest.raises(ValueError):
+        two.replica.merge("one", said, 0.5)
+    assert two.expects(B) == pytest.approx(0.15, rel=0.4)
