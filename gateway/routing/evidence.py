@@ -54,11 +54,11 @@ class Line:
         return [self.w, self.x, self.y, self.xx, self.xy, self.yy]
 
     @staticmethod
-    def of(values: Sequence[float]) -> Line:
-        """Raises ValueError for what cannot be sums."""
+    def of(values: Sequence[float], heaviest: float) -> Line:
+        """Raises ValueError for what cannot be sums. `heaviest`: the most that they may weigh."""
         line = Line()
         line.w, line.x, line.y, line.xx, line.xy, line.yy = values
-        if not all(map(math.isfinite, values)) or min(line.w, line.xx, line.yy) < 0.0 or line.w > 1e6:
+        if not all(map(math.isfinite, values)) or min(line.w, line.xx, line.yy) < 0.0 or line.w > heaviest:
             raise ValueError("these are no sums")
         return line
 
@@ -102,5 +102,7 @@ class Evidence:
         if len(values) != 13 or not 0.0 <= values[0] < 1e12:
             raise ValueError("these are no sums")
         evidence = Evidence(at)
-        evidence.seconds, evidence.load, evidence.prompt = values[0], Line.of(values[1:7]), Line.of(values[7:])
+        # The prompt's weights go as 1/seconds^2: a target that answers within a millisecond counts a million a sample.
+        evidence.seconds = values[0]
+        evidence.load, evidence.prompt = Line.of(values[1:7], 1e6), Line.of(values[7:], 1e14)
         return evidence
