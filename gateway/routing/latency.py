@@ -96,8 +96,8 @@ class TargetLatency:
     of prompt tokens."""
 
     __slots__ = (
-        "_base", "_down", "_fit_mean", "_fresh_until", "_load", "_quantiles", "_sd", "_stagger", "_tail", "_trust",
-        "_trusted_at", "_up", "_var", "_var_slope", "histogram", "others", "own", "pool", "prompt", "samples", "slope",
+        "_base", "_down", "_fresh_until", "_load", "_outdated", "_quantiles", "_sd", "_stagger", "_tail", "_up", "_var",
+        "_var_slope", "histogram", "others", "own", "pool", "prompt", "samples", "slope",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, now: float) -> None:
@@ -111,7 +111,8 @@ class TargetLatency:
         self.histogram = WaitHistogram()
         self.samples = 0
         self._up = self._down = 0.0
-        self._trust, self._trusted_at = 1.0, now
+        self._outdated: dict[str, tuple[float, float]] = {}
+        """By replica: the weight of what it said before the latest change, and when that was."""
         self._fresh_until = -math.inf
         self.slope = self.prompt = 0.0
         """b, and a in seconds per 1000 tokens."""
@@ -187,6 +188,7 @@ class TargetLatency:
         """What a replica says of this target; None: it is gone."""
         if evidence is None:
             self.others.pop(replica, None)
+            self._outdated.pop(replica, None)
         else:
             self.others[replica] = evidence
         self._fresh_until = -math.inf
@@ -217,7 +219,26 @@ class TargetLatency:
             keep = p.kept / max(self.own.load.w, p.kept)
             self.own.forget(keep, p.slope_kept)
             self.histogram.decay(keep)
-            self._trust, self._trusted_at = keep, now
+            self._doubt(now)
+
+    def _doubt(self, now: float) -> None:
+        """What others knew before a change is as outdated as what we knew."""
+        for replica, other in self.others.items():
+            self._outdated[replica] = self._faded(other, now), now
+
+    def _trusted(self, replica: str, weight: float, now: float) -> float:
+        """The share of what a replica says that it learned since the latest change. `weight`: faded until now."""
+        outdated, at = self._outdated.get(replica, (0.0, now))
+        outdated *= 2.0 ** ((at - now) / self.pool.half_life)
+        if outdated < 0.01 or weight < 0.5 * outdated:  # it is gone, or that replica dropped it as well
+            self._outdated.pop(replica, None)
+            return 1.0
+        trusted: float = max(0.0, 1.0 - outdated / weight)
+        return trusted
+
+    def _faded(self, other: Evidence, now: float) -> float:
+        fade: float = 2.0 ** (-max(0.0, now - other.at) / self.pool.half_life)
+        return other.load.w * fade
 
     def _without_prompt(self, seconds: float, load: float, thousands: float) -> float:
         """Learn how the prompt's size tells on this wait, and take its share off."""
@@ -257,11 +278,10 @@ class TargetLatency:
     def _joined(self, now: float) -> Evidence:
         whole = Evidence(now)
         whole.join(self.own, 1.0)
-        half_life = self.pool.half_life
-        # What others knew before a change is as outdated as what we knew; what they say later counts more and more.
-        distrust = (1.0 - self._trust) * 2.0 ** ((self._trusted_at - now) / half_life)
-        for other in self.others.values():
-            whole.join(other, (1.0 - distrust) * 2.0 ** (-max(0.0, now - other.at) / half_life))
+        for replica, other in self.others.items():
+            if other.load.w > 0.0:
+                faded = self._faded(other, now)
+                whole.join(other, faded / other.load.w * self._trusted(replica, faded, now))
         return whole
 
     def _quantile(self, q: float) -> float:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 class EjectionParameters:
     """`consecutive` failures, or a share of more than `error_rate` of at least `min_attempts`, put a target out for `base`
     seconds, twice as long each time, at most `longest`, give or take the share `jitter`. `longest` bounds how late a
-    recovery is noticed. `error_half_life`: seconds; `prior_*`: what is believed before anything was tried; `forgiven`:
-    share of the errors that a success on trial wipes out."""
+    recovery is noticed. `error_half_life`: seconds; `prior_*`: what is believed before anything was tried."""
 
     consecutive: int = 3
     error_rate: float = 0.3
@@ -23,15 +22,13 @@ class EjectionParameters:
     error_half_life: float = 30.0
     prior_errors: float = 0.1
     prior_attempts: float = 10.0
-    forgiven: float = 0.7
 
 
 class TargetHealth:
     """One target's. Times are those of the clock handed in."""
 
     __slots__ = (
-        "_last_out", "_returned_at", "_streak", "_times", "at", "attempts", "blocked", "ejected_until", "errors", "others",
-        "out", "parameters", "trial",
+        "_streak", "_times", "at", "attempts", "blocked", "ejected_until", "errors", "others", "out", "parameters", "trial",
     )  # fmt: skip
 
     def __init__(self, parameters: EjectionParameters, now: float) -> None:
@@ -48,7 +45,6 @@ class TargetHealth:
         self.others: dict[str, tuple[float, float, float]] = {}
         """By replica: errors, attempts, and when that was."""
         self._streak = self._times = 0
-        self._returned_at, self._last_out = -math.inf, 0.0
 
     def fade(self, now: float) -> None:
         gap = now - self.at
@@ -73,13 +69,10 @@ class TargetHealth:
         self.fade(now)
         self.attempts += 1.0
         self._streak = 0
-        if self.out:
+        if self.out:  # it begins anew
             self.out = self.trial = False
-            self._returned_at = now
-            self.errors *= 1.0 - self.parameters.forgiven
-        elif self._times and now - self._returned_at > 2.0 * self._last_out:
-            # One that falls over again as soon as it is back is out for longer each time.
             self._times = 0
+            self.errors, self.attempts = 0.0, 1.0
 
     def failed(self, now: float, rng: random.Random, may_eject: bool) -> bool:
         """Whether that puts it out. `may_eject`: another target could serve instead; the last one stays."""
@@ -94,9 +87,9 @@ class TargetHealth:
         often = self.attempts >= p.min_attempts and self.errors > p.error_rate * self.attempts
         if not self.out and not (may_eject and (often or self._streak >= p.consecutive)):
             return False
-        self._last_out = min(p.base * 2.0**self._times, p.longest) * rng.uniform(1.0 - p.jitter, 1.0 + p.jitter)
+        seconds = min(p.base * 2.0**self._times, p.longest) * rng.uniform(1.0 - p.jitter, 1.0 + p.jitter)
         self._times = min(self._times + 1, 16)
-        self.ejected_until = max(self.ejected_until, now + self._last_out)
+        self.ejected_until = max(self.ejected_until, now + seconds)
         self.out = True
         return True
 
