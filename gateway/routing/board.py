@@ -114,10 +114,10 @@ class Board:
                     out.append((until, target, reason))
                     continue
             known.draw(thousands, draw)
+            ready.append(row)
             if known.shy and known.picks * picked + 1.0 > fair:
                 known.score += SHY + known.picks * picked
-            ready.append(row)
-            if best is None or known.mean < best.mean:
+            elif best is None or known.mean < best.mean:
                 best = known
         if not ready and not out:
             raise nobody_fits(route.name, route.targets, wish, policy)
