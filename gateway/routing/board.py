@@ -116,7 +116,7 @@ class Board:
             known.draw(thousands, draw)
             ready.append(row)
             if known.shy and known.picks * picked + 1.0 > fair:
-                known.score += SHY + known.picks * picked
+                known.score += SHY
             elif best is None or known.mean < best.mean:
                 best = known
         if not ready and not out:
