@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from gateway.config import BadConfig, Config, PolicyRow, Problem, ProviderRow, RouteRow, TargetRow
 from gateway.contract.provider import (
+    Embedder,
     LanguageModel,
     NeedsWeights,
     Secret,
@@ -25,7 +26,7 @@ from gateway.contract.weights import Weights
 from gateway.routing.route import CallRoute, Eject, Policy, Route, Target
 
 SERVES: Mapping[Kind, type] = MappingProxyType(
-    {"llm": LanguageModel, "stt": SpeechToText, "tts": TextToSpeech, "s2s": SpeechToSpeech}
+    {"llm": LanguageModel, "stt": SpeechToText, "tts": TextToSpeech, "s2s": SpeechToSpeech, "embed": Embedder}
 )
 _MODULE = re.compile(r"[a-z][a-z0-9_]*")
 

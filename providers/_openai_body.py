@@ -9,8 +9,8 @@ import orjson
 
 from gateway.contract.audio import Audio
 from gateway.contract.errors import Refused
-from gateway.contract.messages import Image, Message, Part, Sound, Text, Tool
-from gateway.contract.requests import ChatRequest
+from gateway.contract.messages import File, Image, Message, Part, Sound, Text, Thought, Tool
+from gateway.contract.requests import AnswerFormat, ChatRequest, ToolChoice
 from gateway.contract.wav import wav_header
 
 
@@ -19,7 +19,8 @@ def encode(model: str, request: ChatRequest, include_usage: bool) -> bytes:
 
     `include_usage`: ask for the usage of a stream, which some upstreams give anyway and refuse to be asked for.
     """
-    body = dict(request.body) if request.body is not None else _built(request)
+    own = request.body if request.dialect == "chat" else None
+    body = dict(own) if own is not None else _built(request)
     body["model"], body["stream"] = model, request.stream
     if not request.stream:
         body.pop("stream_options", None)  # refused by OpenAI without stream
@@ -43,6 +44,13 @@ def _built(request: ChatRequest) -> dict[str, Any]:
         "top_p": request.top_p,
         "stop": list(request.stop) or None,
         "seed": request.seed,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "tool_choice": _choice(request.tool_choice),
+        "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
+        "response_format": _format(request.format),
+        "reasoning_effort": request.thinking.effort if request.thinking else None,
+        "user": request.user,
     }
     return body | {name: value for name, value in options.items() if value is not None}
 
@@ -59,10 +67,29 @@ def _message(message: Message) -> dict[str, Any]:
     return said
 
 
+def _choice(choice: ToolChoice | None) -> str | dict[str, Any] | None:
+    if choice is None or choice.name is None:
+        return choice.mode if choice else None
+    return {"type": "function", "function": {"name": choice.name}}
+
+
+def _format(format: AnswerFormat | None) -> dict[str, Any] | None:
+    if format is None or format.schema is None:
+        return {"type": "json_object"} if format else None
+    schema: dict[str, Any] = {"name": format.name, "schema": _json(format.schema, "the answer's schema")}
+    if format.description:
+        schema["description"] = format.description
+    if format.strict is not None:
+        schema["strict"] = format.strict
+    return {"type": "json_schema", "json_schema": schema}
+
+
 def _content(message: Message) -> str | list[dict[str, Any]] | None:
-    if all(isinstance(part, Text) for part in message.parts):
+    """Thoughts stay out: this protocol has no place for them."""
+    parts = [part for part in message.parts if not isinstance(part, Thought)]
+    if all(isinstance(part, Text) for part in parts):
         return message.text or (None if message.tool_calls else "")
-    return [_part(part) for part in message.parts]
+    return [_part(part) for part in parts]
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -73,6 +100,10 @@ def _part(part: Part) -> dict[str, Any]:
             return {"type": "image_url", "image_url": {"url": url}}
         case Image(url, detail):
             return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+        case File(url, name):
+            return {"type": "file", "file": {"filename": name or "document.pdf", "file_data": url}}
+        case Thought(text):
+            return {"type": "text", "text": text}
         case Sound(audio):
             return {"type": "input_audio", "input_audio": {"data": _wav(audio), "format": "wav"}}
 
@@ -82,11 +113,15 @@ def _wav(audio: Audio) -> str:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    function["parameters"] = _json(tool.parameters, "a tool's parameters")
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _json(text: str, what: str) -> Any:
     try:
-        parameters = orjson.loads(tool.parameters)
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise Refused("a tool's parameters are no JSON", code="invalid_tool") from None
-    return {
-        "type": "function",
-        "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
-    }
+        raise Refused(f"{what} are no JSON", code="invalid_tool") from None

@@ -6,7 +6,8 @@ Of several choices (n > 1) only the first becomes text and tool calls; the other
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -45,10 +46,10 @@ Failed = Callable[[object], ProviderError]
 
 
 class ChatChunks:
-    """Reads the data of one stream's events. `provider`: its name, for errors."""
+    """Reads the data of one stream's events. `provider`: its name, for errors; `forward`: events carry the chunks they came in."""
 
-    def __init__(self, provider: str, failed: Failed) -> None:
-        self._provider, self._failed = provider, failed
+    def __init__(self, provider: str, failed: Failed, forward: bool = True) -> None:
+        self._provider, self._failed, self._forward = provider, failed, forward
         self._unfinished: set[int] = set()
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
@@ -76,7 +77,8 @@ class ChatChunks:
         # On several lines it could not be forwarded as one `data:` line.
         raw = orjson.dumps(chunk) if b"\n" in data else data
         self._understood += 1
-        return self._events(chunk, raw) if isinstance(chunk, dict) else [Passed(raw)]
+        events: list[ProviderEvent] = self._events(chunk, raw) if isinstance(chunk, dict) else [Passed(raw)]
+        return events if self._forward else list(without_raw(events))
 
     def end(self) -> list[ProviderEvent]:
         """The last events. Raises Unavailable if the upstream did not come to its end."""
@@ -117,6 +119,18 @@ class ChatChunks:
         self._unfinished.discard(index)
         if index == 0 or self._reason is None:
             self._reason = reason
+
+
+def without_raw(events: Iterable[ProviderEvent]) -> Iterator[ProviderEvent]:
+    """The same for a caller of another dialect, who could do nothing with the chunks."""
+    for event in events:
+        match event:
+            case Passed():
+                pass
+            case TextDelta() | ToolCallDelta() | Usage() if event.raw is not None:
+                yield replace(event, raw=None)
+            case _:
+                yield event
 
 
 def whole(body: bytes, provider: str, failed: Failed, forward: bool = True) -> list[ProviderEvent]:
@@ -165,6 +179,8 @@ def usage(used: dict[str, Any], raw: bytes | None = None) -> Usage:
         output_tokens=_count(used.get("completion_tokens")),
         cached_tokens=_count(cached),
         reasoning_tokens=_count(_dict(used.get("completion_tokens_details")).get("reasoning_tokens")),
+        audio_input_tokens=_count(_dict(used.get("prompt_tokens_details")).get("audio_tokens")),
+        audio_output_tokens=_count(_dict(used.get("completion_tokens_details")).get("audio_tokens")),
         raw=raw,
     )
 

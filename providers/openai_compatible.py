@@ -16,7 +16,7 @@ from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import Events, ProviderEvent
 from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Secret, Settings
-from gateway.contract.requests import ChatRequest
+from gateway.contract.requests import ChatRequest, Request
 from gateway.contract.sse import EventTooLarge, ServerEvents
 from providers import _openai_errors as errors
 from providers._openai_body import encode
@@ -54,6 +54,12 @@ class Provider:
     def asleep(self, model: str) -> str | None:
         return None if self._url else "its row has no base_url"
 
+    def cannot(self, model: str, request: Request) -> str | None:
+        """Of another dialect than its own it says only what typed fields say."""
+        if isinstance(request, ChatRequest) and request.dialect != "chat" and request.untyped:
+            return f"it cannot be told '{request.untyped[0]}'"
+        return None
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
@@ -61,6 +67,7 @@ class Provider:
         body = encode(model, request, self._include_usage)
         if self._url is None:
             raise Unavailable("no base_url", self._name)
+        native = request.dialect == "chat"
         accept = "text/event-stream" if request.stream else "application/json"
         async with self._client.post(self._url, {**self._headers, "accept": accept}, body) as answer:
             if answer.status != 200:
@@ -68,19 +75,19 @@ class Provider:
             begun = await _beginning(answer) if request.stream else b""
             # By the body, not by its content-type: OpenAI itself has called a stream application/json.
             if not request.stream or begun.lstrip()[:1] == b"{":
-                for event in await self._whole(answer, begun, request.stream):
+                for event in await self._whole(answer, begun, request.stream or not native):
                     yield event
                 return
-            reading = _Reading(answer, begun, self._name, self._failed)
+            reading = _Reading(answer, begun, self._name, self._failed, native)
             while (events := await reading.more()) is not None:
                 for event in events:
                     yield event
 
-    async def _whole(self, answer: Answer, begun: bytes, streamed: bool) -> list[ProviderEvent]:
+    async def _whole(self, answer: Answer, begun: bytes, typed: bool) -> list[ProviderEvent]:
         body = begun + await read_up_to(answer, ANSWER_LIMIT + 1)
         if len(body) > ANSWER_LIMIT:
             raise Unavailable(f"an answer of more than {ANSWER_LIMIT >> 20} MB", self._name)
-        return whole(body, self._name, self._failed, forward=not streamed)
+        return whole(body, self._name, self._failed, forward=not typed)
 
     async def _error(self, answer: Answer) -> ProviderError:
         body = b""
@@ -98,9 +105,9 @@ class Provider:
 class _Reading:
     """A streamed answer, from bytes to events. `begun`: those of its bytes that were read already."""
 
-    def __init__(self, answer: Answer, begun: bytes, provider: str, failed: Failed) -> None:
+    def __init__(self, answer: Answer, begun: bytes, provider: str, failed: Failed, forward: bool) -> None:
         self._answer, self._begun, self._provider = answer, begun, provider
-        self._lines, self._chunks = ServerEvents(), ChatChunks(provider, failed)
+        self._lines, self._chunks = ServerEvents(), ChatChunks(provider, failed, forward)
         self._until: float | None = None
         self._read_all = self._ended = False
         self._error: ProviderError | None = None

@@ -57,7 +57,10 @@ routes:
         ("{}", "routes: there is no route"),
         ("router: {}\n" + GOOD, "routes.yaml:1: router: unknown section"),
         (GOOD.replace("module", "modul"), "routes.yaml:2: providers.up.modul: unknown key"),
-        (GOOD.replace("llm", "lmm"), "routes.yaml:4: routes.chat.kind: must be 'llm', 'stt', 'tts' or 's2s' or 'call'"),
+        (
+            GOOD.replace("llm", "lmm"),
+            "routes.yaml:4: routes.chat.kind: must be 'llm', 'stt', 'tts', 's2s' or 'embed' or 'call'",
+        ),
         (GOOD.replace("kind: llm, ", ""), "routes.yaml:4: routes.chat.kind: missing"),
         (GOOD.replace("[up/ok]", "[]"), "routes.yaml:4: routes.chat.targets: "),
         (

@@ -14,6 +14,7 @@ from gateway.contract.events import (
     Passed,
     Rerouted,
     TextDelta,
+    ThoughtSealed,
     ToolCallDelta,
     Usage,
 )
@@ -38,8 +39,15 @@ def usage_fields(usage: Usage) -> dict[str, object]:
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "audio_tokens": usage.audio_input_tokens,
+            **({"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}),
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.audio_output_tokens,
+        },
     }
 
 
@@ -58,7 +66,9 @@ class Chunks:
     def encode(self, event: AnswerEvent) -> bytes:
         """What is sent for it: whole server-sent events, or nothing."""
         match event:
-            case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
+            case TextDelta() | ToolCallDelta() | ThoughtSealed() | Usage() | Passed() | Finished() if (
+                event.raw is not None
+            ):
                 self._first = self._first or event.raw
                 self._usage_told |= isinstance(event, Usage)
                 return b"" if self._unwanted(event) else frame(event.raw)
@@ -74,6 +84,8 @@ class Chunks:
                 return self._delta({_FIELDS[event.kind]: event.text}, content="")
             case ToolCallDelta():
                 return self._delta({"tool_calls": [_call(event)]}, content=None)
+            case ThoughtSealed():
+                return self._delta({"thinking_blocks": [_sealed(event)]}, content="")
             case Finished():
                 return self._delta({}, "", finish_reason(event)) + self._usage_chunk(self._common)
         return b""
@@ -120,6 +132,13 @@ def _head_of(chunk: bytes) -> bytes:
     return orjson.dumps({name: known.get(name) for name in ("id", "object", "created", "model")})[:-1]
 
 
+def _sealed(event: ThoughtSealed, text: str = "") -> dict[str, object]:
+    """As LiteLLM writes it, whose clients hand it back: OpenAI's protocol has no words for sealed reasoning."""
+    if event.redacted:
+        return {"type": "redacted_thinking", "data": event.signature}
+    return {"type": "thinking", "thinking": text, "signature": event.signature}
+
+
 def _call(event: ToolCallDelta) -> dict[str, object]:
     function: dict[str, object] = {"arguments": event.arguments}
     call: dict[str, object] = {"index": event.index, "function": function}
@@ -127,6 +146,8 @@ def _call(event: ToolCallDelta) -> dict[str, object]:
         function["name"] = event.name
     if event.id is not None:
         call |= {"id": event.id, "type": "function"}
+    if event.signature is not None:
+        call["signature"] = event.signature
     return call
 
 
@@ -138,20 +159,31 @@ class Completion:
         self._raw: bytes | None = None
         self._text: dict[str, list[str]] = {}
         self._calls: dict[int, dict[str, str]] = {}
+        self._thought: list[str] = []
+        self._sealed: list[dict[str, object]] = []
         self._usage = Usage()
         self._reason = "stop"
 
     def add(self, event: AnswerEvent) -> None:
         match event:
-            case TextDelta() | ToolCallDelta() | Usage() | Passed() | Finished() if event.raw is not None:
+            case TextDelta() | ToolCallDelta() | ThoughtSealed() | Usage() | Passed() | Finished() if (
+                event.raw is not None
+            ):
                 self._raw = self._raw or event.raw
             case TextDelta():
                 self._text.setdefault(_FIELDS[event.kind], []).append(event.text)
+                if event.kind == "reasoning":
+                    self._thought.append(event.text)
+            case ThoughtSealed():
+                self._sealed.append(_sealed(event, "".join(self._thought)))
+                self._thought.clear()
             case ToolCallDelta():
                 call = self._calls.setdefault(event.index, {"id": "", "name": "", "arguments": ""})
                 call["id"] = event.id or call["id"]
                 call["name"] = event.name or call["name"]
                 call["arguments"] += event.arguments
+                if event.signature is not None:
+                    call["signature"] = event.signature
             case Usage():
                 self._usage = event
             case Finished():
@@ -162,12 +194,15 @@ class Completion:
             return self._raw
         text = {name: "".join(pieces) for name, pieces in self._text.items()}
         message: dict[str, object] = {"role": "assistant", "content": None, "refusal": None, **text}
+        if self._sealed:
+            message["thinking_blocks"] = self._sealed
         if self._calls:
             message["tool_calls"] = [
                 {
                     "id": call["id"],
                     "type": "function",
                     "function": {"name": call["name"], "arguments": call["arguments"]},
+                    **({"signature": call["signature"]} if "signature" in call else {}),
                 }
                 for _, call in sorted(self._calls.items())
             ]

@@ -109,10 +109,11 @@ class Fields:
         return value
 
     def flag(self, name: str) -> bool:
+        return self.maybe_flag(name) or False
+
+    def maybe_flag(self, name: str) -> bool | None:
         value = self.mapping.get(name)
-        if value is None:
-            return False
-        if not isinstance(value, bool):
+        if value is not None and not isinstance(value, bool):
             raise self._wrong(name, "a boolean", value)
         return value
 

@@ -1,7 +1,8 @@
 """The body of a chat, from OpenAI's JSON to a ChatRequest. What is wrong is told by the name of the field.
 
 The caller's body goes along untouched, so that fields nobody here knows reach providers of the same shape; the typed ones
-are for all others. Parts and tools that no typed form exists for are refused rather than lost.
+are for all others. Parts and tools that no typed form exists for are named in `untyped`: only a provider of this dialect can
+be asked for them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,20 @@ from gateway.api.fields import Fields
 from gateway.api.urls import why_not
 from gateway.contract.encoding import BadAudio, decode
 from gateway.contract.errors import NoSuchRoute, WrongKind
-from gateway.contract.messages import Image, Message, Part, Role, Sound, Text, Tool, ToolCall
-from gateway.contract.requests import ChatRequest, Kind
+from gateway.contract.messages import (
+    CacheFor,
+    File,
+    Image,
+    Message,
+    Part,
+    Role,
+    Sound,
+    Text,
+    Thought,
+    Tool,
+    ToolCall,
+)
+from gateway.contract.requests import AnswerFormat, ChatRequest, Kind, Thinking, ToolChoice
 from gateway.routing.route import Route
 
 LONGEST_NAME = 256
@@ -56,9 +69,10 @@ def chat_request(body: Fields) -> ChatRequest:
         if name in body.mapping:
             raise body.fault(name, "is not for a request to say: the gateway's configuration names its upstreams")
     limit = body.whole("max_completion_tokens", 1, 1 << 31)
+    untyped: list[str] = []
     return ChatRequest(
-        messages=_messages(body),
-        tools=_tools(body),
+        messages=_messages(body, untyped),
+        tools=_tools(body, untyped),
         max_tokens=limit if limit is not None else body.whole("max_tokens", 1, 1 << 31),
         temperature=body.number("temperature", 0.0, 2.0),
         top_p=body.number("top_p", 0.0, 1.0),
@@ -66,7 +80,72 @@ def chat_request(body: Fields) -> ChatRequest:
         seed=body.whole("seed", -(1 << 63), (1 << 63) - 1),
         stream=body.flag("stream"),
         body=body.mapping,
+        tool_choice=_tool_choice(body, untyped),
+        parallel_tool_calls=body.maybe_flag("parallel_tool_calls"),
+        format=_format(body),
+        thinking=_thinking(body),
+        top_k=body.whole("top_k", 1, 1 << 31),
+        presence_penalty=body.number("presence_penalty", -2.0, 2.0),
+        frequency_penalty=body.number("frequency_penalty", -2.0, 2.0),
+        n=body.whole("n", 1, 128) or 1,
+        logprobs=body.flag("logprobs"),
+        user=body.text("user", LONGEST_NAME),
+        untyped=(*untyped, *_untyped(body)),
     )
+
+
+def _untyped(body: Fields) -> list[str]:
+    """Fields that change what is asked for, and that no typed form says."""
+    told = []
+    modalities = body.mapping.get("modalities")
+    if isinstance(modalities, list) and modalities != ["text"]:
+        told.append("modalities")
+    return told + [
+        name for name in ("audio", "functions", "web_search_options", "prediction") if body.mapping.get(name)
+    ]
+
+
+def _tool_choice(body: Fields, untyped: list[str]) -> ToolChoice | None:
+    given = body.mapping.get("tool_choice")
+    match given:
+        case None:
+            return None
+        case "auto" | "none" | "required":
+            return ToolChoice(given)
+        case {"type": "function", "function": {"name": str(name)}}:
+            return ToolChoice("function", name)
+        case {"type": str()}:
+            untyped.append("tool_choice")
+            return None
+    raise body.fault("tool_choice", "must be auto, none, required or an object that names a function")
+
+
+def _format(body: Fields) -> AnswerFormat | None:
+    given = body.inner("response_format")
+    if given is None:
+        return None
+    match given.choice("type", ("text", "json_object", "json_schema"), "text"):
+        case "json_object":
+            return AnswerFormat()
+        case "json_schema":
+            schema = given.needed_inner("json_schema")
+            return AnswerFormat(
+                orjson.dumps(schema.needed_inner("schema").mapping).decode(),
+                schema.text("name", LONGEST_NAME) or "answer",
+                schema.text("description") or "",
+                schema.maybe_flag("strict"),
+            )
+    return None
+
+
+def _thinking(body: Fields) -> Thinking | None:
+    effort = body.text("reasoning_effort", 32)
+    match effort:
+        case None:
+            return None
+        case "none" | "minimal" | "low" | "medium" | "high" | "xhigh":
+            return Thinking(effort)
+    return None  # a word that only its provider knows
 
 
 def wants_usage(body: Fields) -> bool:
@@ -88,14 +167,14 @@ def has_sound(data: Mapping[str, object]) -> bool:
     )
 
 
-def _messages(body: Fields) -> tuple[Message, ...]:
+def _messages(body: Fields, untyped: list[str]) -> tuple[Message, ...]:
     given = body.items("messages", MOST_MESSAGES)
     if not given:
         raise body.fault("messages", "must be an array of at least one message")
-    return tuple([_message(body, index, each) for index, each in enumerate(given)])
+    return tuple([_message(body, index, each, untyped) for index, each in enumerate(given)])
 
 
-def _message(body: Fields, index: int, given: object) -> Message:
+def _message(body: Fields, index: int, given: object, untyped: list[str]) -> Message:
     if isinstance(given, dict):  # the common form, without building names for errors that do not happen
         content, role = given.get("content"), given.get("role")
         if isinstance(content, str) and role in ("user", "system"):
@@ -107,40 +186,77 @@ def _message(body: Fields, index: int, given: object) -> Message:
         raise fields.fault("role", f"must be one of {', '.join(str(each) for each in _ROLES)}")
     calls = _tool_calls(fields) if known == "assistant" else ()
     answers = fields.needed_text("tool_call_id") if known == "tool" else None
-    parts = _parts(fields)
-    if not parts and not calls and known != "assistant":
+    parts = (*_thoughts(fields), *_parts(fields, untyped)) if known == "assistant" else _parts(fields, untyped)
+    if not parts and known != "assistant" and not fields.mapping.get("content"):
         raise fields.fault("content", "is missing")
     return Message(known, parts, calls, answers)
 
 
-def _parts(message: Fields) -> tuple[Part, ...]:
+def _thoughts(message: Fields) -> tuple[Thought, ...]:
+    """Sealed reasoning that the caller hands back (see chunks.py). What is not sealed is of no use to anybody."""
+    thoughts = []
+    for index, each in enumerate(message.items("thinking_blocks", MOST_PARTS)):
+        block = message.of(each, f"thinking_blocks[{index}]")
+        if block.text("type") == "redacted_thinking":
+            thoughts.append(Thought("", block.needed_text("data"), redacted=True))
+        elif signature := block.text("signature"):
+            thoughts.append(Thought(block.text("thinking") or "", signature))
+    return tuple(thoughts)
+
+
+def _parts(message: Fields, untyped: list[str]) -> tuple[Part, ...]:
     content = message.mapping.get("content")
     if isinstance(content, str):
-        return (Text(content),)
+        return (Text(content, _cache(message)),)
     if content is not None and not isinstance(content, list):
         raise message.fault("content", "must be a string or an array of parts")
     given = message.items("content", MOST_PARTS)
-    return tuple([_part(message.of(each, f"content[{index}]")) for index, each in enumerate(given)])
+    parts = [_part(message.of(each, f"content[{index}]"), untyped) for index, each in enumerate(given)]
+    return tuple([part for part in parts if part is not None])
 
 
-def _part(part: Fields) -> Part:
+def _part(part: Fields, untyped: list[str]) -> Part | None:
     kind = part.needed_text("type")
     match kind:
         case "text" | "refusal":
-            return Text(part.needed_text(kind))
+            return Text(part.needed_text(kind), _cache(part))
         case "image_url":
-            return _image(part.needed_inner("image_url"))
+            return _image(part.needed_inner("image_url"), _cache(part))
         case "input_audio":
             return _sound(part.needed_inner("input_audio"))
-    raise part.fault("type", "must be one of text, image_url, input_audio, refusal")
+        case "file":
+            return _file(part.needed_inner("file"), _cache(part), untyped)
+    untyped.append(f"{part.path}type")
+    return None
 
 
-def _image(image: Fields) -> Image:
+def _cache(of: Fields) -> CacheFor | None:
+    """`cache_control` as Anthropic's clients write it, and others for its models."""
+    control = of.mapping.get("cache_control")
+    if not isinstance(control, dict):
+        return None
+    return "1h" if control.get("ttl") == "1h" else "5m"
+
+
+def _file(file: Fields, cache: CacheFor | None, untyped: list[str]) -> File | None:
+    data = file.text("file_data")
+    if data is None:
+        untyped.append(f"{file.path}file_id")
+        return None
+    if not data.startswith("data:"):
+        data = f"data:application/pdf;base64,{data}"
+    problem = why_not(data)
+    if problem is not None:
+        raise file.fault("file_data", problem)
+    return File(data, file.text("filename", LONGEST_NAME), cache)
+
+
+def _image(image: Fields, cache: CacheFor | None) -> Image:
     url = image.needed_text("url")
     problem = why_not(url)
     if problem is not None:
         raise image.fault("url", problem)
-    return Image(url, image.text("detail", 32))
+    return Image(url, image.text("detail", 32), cache)
 
 
 def _sound(sound: Fields) -> Sound:
@@ -159,20 +275,30 @@ def _tool_calls(message: Fields) -> tuple[ToolCall, ...]:
     calls = []
     for index, each in enumerate(message.items("tool_calls", MOST_PARTS)):
         call = message.of(each, f"tool_calls[{index}]")
-        function = call.needed_inner("function")
-        calls.append(ToolCall(call.needed_text("id"), function.needed_text("name"), function.text("arguments") or ""))
+        function = call.inner("function") or call.needed_inner("custom")
+        arguments = function.text("arguments") or function.text("input") or ""
+        calls.append(ToolCall(call.needed_text("id"), function.needed_text("name"), arguments, call.text("signature")))
     return tuple(calls)
 
 
-def _tools(body: Fields) -> tuple[Tool, ...]:
+def _tools(body: Fields, untyped: list[str]) -> tuple[Tool, ...]:
     tools = []
     for index, each in enumerate(body.items("tools", MOST_TOOLS)):
         tool = body.of(each, f"tools[{index}]")
-        tool.choice("type", ("function",), "function")
+        if tool.text("type", 64) not in ("function", None):
+            untyped.append(f"tools[{index}].type")
+            continue
         function = tool.needed_inner("function")
         parameters = function.inner("parameters")
-        schema = orjson.dumps(parameters.mapping).decode() if parameters is not None else "{}"
-        tools.append(Tool(function.needed_text("name", LONGEST_NAME), function.text("description") or "", schema))
+        tools.append(
+            Tool(
+                function.needed_text("name", LONGEST_NAME),
+                function.text("description") or "",
+                orjson.dumps(parameters.mapping).decode() if parameters is not None else "{}",
+                function.maybe_flag("strict"),
+                _cache(tool) or _cache(function),
+            )
+        )
     return tuple(tools)
 
 

@@ -1,8 +1,8 @@
 """What comes out of a provider, and what a call adds. One event means one thing on every provider.
 
 From providers: Ready, SpeechStarted, SpeechEnded, EagerTurnEnd, TurnResumed, Transcript, TextDelta, ToolCallDelta,
-AudioDelta, Flushed, Usage, Passed, Finished. `Finished` is the last event of every complete stream, and comes once; a stream that ends
-without it was cut off. Times are seconds from the first sample of the input, unless said otherwise.
+AudioDelta, Flushed, ThoughtSealed, Embedded, Usage, Passed, Finished. `Finished` is the last event of every complete stream,
+and comes once; a stream that ends without it was cut off. Times are seconds from the first sample of the input, unless said otherwise.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Transcript:
 class TextDelta:
     """Text as it is written.
 
-    `raw` (on every event that has it): the upstream's own chunk of JSON, without SSE framing, where it speaks OpenAI's chat
-    protocol; for a request with `stream=False`, the whole body of its answer. A chunk that becomes several events gives `raw`
+    `raw` (on every event that has it): the upstream's own chunk of JSON, without SSE framing, where it speaks the dialect of the
+    request; for a request with `stream=False`, the whole body of its answer. A chunk that becomes several events gives `raw`
     to the first of them only, so that forwarding every `raw` in order forwards every chunk once.
     """
 
@@ -85,12 +85,28 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """Part of a tool call: `id` and `name` come with the first delta of an `index`, arguments in fragments of JSON."""
+    """Part of a tool call: `id` and `name` come with the first delta of an `index`, arguments in fragments of JSON.
+
+    `signature`: the seal of the thought behind the call, to be handed back with it (Gemini).
+    """
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    raw: bytes | None = None
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtSealed:
+    """The reasoning since the last of these is over, and this is the provider's seal of it, to be handed back with it.
+
+    `redacted`: the reasoning was not shown, and the seal is all there is of it.
+    """
+
+    signature: str
+    redacted: bool = False
     raw: bytes | None = None
 
 
@@ -109,7 +125,11 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an attempt used, as the provider counts it; zero where it does not say."""
+    """What an attempt used, as the provider counts it; zero where it does not say.
+
+    `input_tokens` holds cached, cache-write, audio and image tokens too, `output_tokens` reasoning and audio tokens too:
+    providers that count them apart are added up. `cache_write_tokens`: put into a cache that costs more than not to.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -117,6 +137,18 @@ class Usage:
     reasoning_tokens: int = 0
     characters: int = 0
     seconds: float = 0.0
+    raw: bytes | None = None
+    cache_write_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A vector for each input, in order. `raw`: the body of the upstream's answer, where it is OpenAI's; `vectors` is then empty."""
+
+    vectors: tuple[tuple[float, ...], ...] = ()
     raw: bytes | None = None
 
 
@@ -151,6 +183,8 @@ ProviderEvent = (
     | Transcript
     | TextDelta
     | ToolCallDelta
+    | ThoughtSealed
+    | Embedded
     | AudioDelta
     | Flushed
     | Usage

@@ -18,7 +18,15 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from gateway.contract.events import Events
-from gateway.contract.requests import ChatRequest, ConverseRequest, Input, SpeakRequest, TranscribeRequest
+from gateway.contract.requests import (
+    ChatRequest,
+    ConverseRequest,
+    EmbedRequest,
+    Input,
+    Request,
+    SpeakRequest,
+    TranscribeRequest,
+)
 from gateway.contract.weights import Weights
 
 
@@ -51,6 +59,11 @@ class Settings:
 @runtime_checkable
 class LanguageModel(Protocol):
     def chat(self, model: str, request: ChatRequest) -> Events: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    def embed(self, model: str, request: EmbedRequest) -> Events: ...
 
 
 @runtime_checkable
@@ -90,6 +103,16 @@ class Sleeper(Protocol):
     """May be unable to serve here. `asleep` says why in a few words (what to do included), or None if awake. Cheap, no I/O on a network."""
 
     def asleep(self, model: str) -> str | None: ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """Cannot do everything that a request may ask. `cannot` says in a few words what of it, or None. Cheap, no I/O.
+
+    Asked before the request is routed: the target is left out of the plan, and who asked hears the reason where nobody can.
+    """
+
+    def cannot(self, model: str, request: Request) -> str | None: ...
 
 
 @runtime_checkable

@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.contract.audio import Audio
 from gateway.contract.messages import Message, Tool
 
-Kind = Literal["llm", "stt", "tts", "s2s"]
-KINDS: tuple[Kind, ...] = ("llm", "stt", "tts", "s2s")
+Kind = Literal["llm", "stt", "tts", "s2s", "embed"]
+KINDS: tuple[Kind, ...] = ("llm", "stt", "tts", "s2s", "embed")
+
+Dialect = Literal["chat", "responses", "messages", "completions"]
+"""The protocol a caller's body is written in: OpenAI's chat completions, responses and completions, Anthropic's messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`name`: of the function that must be called, with mode `function`."""
+
+    mode: Literal["auto", "none", "required", "function"]
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """The answer must be JSON. `schema`: a JSON schema as JSON text; None for any object."""
+
+    schema: str | None = None
+    name: str = "answer"
+    description: str = ""
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How much to reason before the answer. `effort`: OpenAI's word for it; `budget`: tokens; `adaptive`: as the model sees fit.
+    `shown`: whether the caller wants to see it, where it said so."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    budget: int | None = None
+    adaptive: bool = False
+    shown: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """Messages in, text and tool calls out.
 
-    `body`: the caller's own OpenAI body where there was one. OpenAI-shaped providers send it with only `model`, `stream`
-    and `stream_options` set, so that fields nobody here knows survive; others read the typed fields.
+    `body`: the caller's own body where there was one, written in `dialect`. A provider whose upstream speaks that dialect sends
+    it with only `model`, `stream` and what must be told of streams set, so that fields nobody here knows survive; others read
+    the typed fields. `headers`: those of the caller's that are part of the dialect (`anthropic-beta`), names in lower case.
+    `untyped`: the fields of the body that no typed field says ("tools[0].type"): who does not speak the dialect cannot serve it.
     """
 
     messages: tuple[Message, ...]
@@ -29,6 +63,29 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     stream: bool = True
+    body: Mapping[str, object] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    format: AnswerFormat | None = None
+    thinking: Thinking | None = None
+    top_k: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    n: int = 1
+    logprobs: bool = False
+    user: str | None = None
+    dialect: Dialect = "chat"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    untyped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts (or texts as tokens) in, a vector for each out. `body`: as in ChatRequest, in OpenAI's form."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    user: str | None = None
     body: Mapping[str, object] | None = None
 
 
@@ -65,7 +122,7 @@ class ConverseRequest:
     turns: Literal["server", "client"] = "server"
 
 
-Request = ChatRequest | TranscribeRequest | SpeakRequest | ConverseRequest
+Request = ChatRequest | EmbedRequest | TranscribeRequest | SpeakRequest | ConverseRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gateway.contract.errors import (
     Unavailable,
 )
 from gateway.contract.events import Events, Finished, ProviderEvent, TextDelta, Usage
-from gateway.contract.requests import ChatRequest, Commit, Input, Request, TranscribeRequest
+from gateway.contract.requests import ChatRequest, Commit, EmbedRequest, Input, Request, TranscribeRequest
 from gateway.routing.deadline import Deadline
 from gateway.routing.route import Policy, Route, Target
 from gateway.routing.stopwatch import Stopwatch
@@ -53,6 +53,8 @@ def is_whole(request: Request) -> bool:
     match request:
         case ChatRequest():
             return not request.stream
+        case EmbedRequest():
+            return True
         case TranscribeRequest():
             return not request.partials
     return False
@@ -223,7 +225,7 @@ class Attempt:
         elif not watch.committed and self.route.kind in ("stt", "s2s"):
             self._deadline.when = self.opened + limits.first
         elif watch.owed:
-            self._deadline.when = min(idle, self._ends) if self.route.kind == "llm" else idle
+            self._deadline.when = min(idle, self._ends) if self.route.kind in ("llm", "embed") else idle
         else:
             self._deadline.when = None
 

@@ -92,7 +92,9 @@ class Board:
         picked = self._fade_picks(now)
         if route is not self._planned:
             self._planned, self._rows = route, [(target, self.known(str(target), now)) for target in route.targets]
-        choosy = wish.region is not None or wish.language is not None or policy.max_price is not None
+        choosy = (
+            bool(wish.unfit) or wish.region is not None or wish.language is not None or policy.max_price is not None
+        )
         fair = max(1.0, (self._picks * picked + 1.0) / len(self._rows))
         thousands, draw = wish.tokens / 1000.0, self._rng.random
         best: Known | None = None

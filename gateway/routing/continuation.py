@@ -34,12 +34,15 @@ def going_on(request: ChatRequest, delivered: str, deltas: int) -> ChatRequest:
     """The request for the next target. `deltas`: how many pieces were delivered, about as many tokens."""
     messages = (*request.messages, Message.of("assistant", delivered), Message.of("user", GO_ON))
     left = None if request.max_tokens is None else max(1, request.max_tokens - deltas)
-    return replace(request, messages=messages, max_tokens=left, body=_body(request.body, delivered, deltas))
+    body = _body(request.body, delivered, deltas) if request.dialect == "chat" else None
+    return replace(request, messages=messages, max_tokens=left, body=body)
 
 
 def may_go_on(request: ChatRequest) -> bool:
     """Whether an answer to it can be spliced at all: not several at once, and not one that must be valid JSON."""
     body = request.body or {}
+    if request.n != 1 or request.logprobs or request.format is not None:
+        return False
     several = body.get("n") not in (None, 1)
     return not several and not body.get("logprobs") and not body.get("response_format")
 

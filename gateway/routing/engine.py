@@ -129,13 +129,13 @@ class Engine:
             raise NoTargetAwake(named.name, [f"{target}: {why}" for target, why in named.asleep.items()])
         now = asyncio.get_running_loop().time()
         board = self.boards.of(named, is_whole(request), now)
-        plan = board.plan(now, named, wish_of(request, region, sticky))
+        fleet = self._fleet
+        plan = board.plan(now, named, wish_of(request, region, sticky, fleet.unfit(named, request)))
         decision = Decision(
             secrets.token_hex(8), self._unix(), named.name, named.kind, named.policy.order, plan.candidates
         )
         self._recorder.decided(decision)
         channel = inputs if inputs is not None else Channel()
-        fleet = self._fleet
         opening = Opening(named, request, channel, board, fleet.providers, decision, self._recorder, self._rng)
         fleet.open += 1
         try:

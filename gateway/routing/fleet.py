@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.contract.provider import Limited
+from gateway.contract.requests import ChatRequest, Request
+from gateway.routing.route import Route, Target
+
 
 @dataclass(eq=False, slots=True)
 class Fleet:
@@ -14,6 +18,23 @@ class Fleet:
     providers: Mapping[str, object]
     open: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _limited: dict[str, Limited] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._limited = {name: each for name, each in self.providers.items() if isinstance(each, Limited)}
+
+    def unfit(self, route: Route, request: Request) -> dict[Target, str]:
+        """Which of the route's targets cannot do all that is asked, and why. Who says nothing of itself knows typed fields only."""
+        untyped = request.untyped if isinstance(request, ChatRequest) else ()
+        found: dict[Target, str] = {}
+        if self._limited or untyped:
+            for target in route.targets:
+                limited = self._limited.get(target.provider)
+                if limited is not None and (why := limited.cannot(target.model, request)) is not None:
+                    found[target] = why
+                elif limited is None and untyped:
+                    found[target] = f"it cannot be told '{untyped[0]}'"
+        return found
 
     def left(self) -> None:
         """A request that used it is over."""

@@ -14,6 +14,7 @@ from gateway.contract.events import Events
 from gateway.contract.requests import (
     ChatRequest,
     ConverseRequest,
+    EmbedRequest,
     Input,
     Kind,
     Request,
@@ -32,11 +33,12 @@ from gateway.telemetry.sample import Sample
 Verb = Callable[..., Events]
 VERBS: Mapping[type[Request], str] = {
     ChatRequest: "chat",
+    EmbedRequest: "embed",
     TranscribeRequest: "transcribe",
     SpeakRequest: "speak",
     ConverseRequest: "converse",
 }
-HEDGED: frozenset[Kind] = frozenset({"llm", "stt", "tts"})
+HEDGED: frozenset[Kind] = frozenset({"llm", "embed", "stt", "tts"})
 """A second speech-to-speech session may act (its tools do); the others only compute."""
 
 
@@ -88,7 +90,7 @@ class Opening:
         race = Race(self.route, targets, self, self._rng)
         attempt = await race.run()
         now = self._loop.time()
-        measured = attempt.ttft if self.route.kind in ("llm", "tts") else None
+        measured = attempt.ttft if self.route.kind in ("llm", "embed", "tts") else None
         self._board.first(now, self._entries[attempt].ticket, measured)
         self.decision.chosen = str(attempt.target)
         return attempt, race
@@ -97,7 +99,7 @@ class Opening:
         now = self._loop.time()
         ticket = self._board.started(now, target, self._tokens)
         verb = getattr(self._providers[target.provider], VERBS[type(self.request)])
-        speech = self.route.kind != "llm"
+        speech = self.route.kind not in ("llm", "embed")
         events = verb(target.model, self.request, self.inputs.reader()) if speech else verb(target.model, self.request)
         limits = Limits.of(self.route.policy, self.request, None if self._whole else self._board.deadline(now, ticket))
         attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)

@@ -15,6 +15,7 @@ from gateway.contract.events import (
     ProviderEvent,
     Rerouted,
     TextDelta,
+    ThoughtSealed,
     ToolCallDelta,
     Usage,
 )
@@ -80,7 +81,7 @@ class Recovery:
                 if rest := self._splice.end():
                     self._ready.append(TextDelta(rest))
                 self._ready.append(Finished(reason))
-            case TextDelta() | Passed():
+            case TextDelta() | ThoughtSealed() | Passed():
                 pass  # its reasoning is about the interruption
             case ToolCallDelta():
                 self._called = True

@@ -59,6 +59,7 @@ class _Sharing:
                 board.eject(ejection.target, now, ejection.until)
 
     def _ways(self, route: Route, now: float) -> Iterator[tuple[str, Board]]:
-        yield "", self._boards.of(route, False, now)
-        if route.kind == "llm":
+        if route.kind != "embed":
+            yield "", self._boards.of(route, False, now)
+        if route.kind in ("llm", "embed"):
             yield WHOLE, self._boards.of(route, True, now)

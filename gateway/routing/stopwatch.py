@@ -3,6 +3,7 @@
 | kind | the engine commits at | asked | first |
 |---|---|---|---|
 | llm | first text, reasoning or tool delta | open | same event |
+| embed | the vectors | open | same event |
 | tts | first audible audio | first text not yet flushed | same event |
 | stt | Ready; an upload's first final Transcript | Commit, or SpeechEnded | the final Transcript that ends the turn |
 | s2s | Ready | Commit, or SpeechEnded | first AudioDelta |
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from gateway.contract.audio import Audio
 from gateway.contract.events import (
     AudioDelta,
+    Embedded,
     Flushed,
     ProviderEvent,
     Ready,
@@ -57,7 +59,7 @@ class Stopwatch:
     _unflushed: int = field(default=0)  # tts: Commits not yet answered
 
     def __post_init__(self) -> None:
-        if self.kind == "llm":
+        if self.kind in ("llm", "embed"):
             self.asked = self.opened
 
     @property
@@ -68,7 +70,7 @@ class Stopwatch:
     @property
     def owed(self) -> bool:
         """Whether the caller waits for something now."""
-        if self.kind == "llm":
+        if self.kind in ("llm", "embed"):
             return True
         if self.kind == "tts":
             return self.asked is not None or self._text or self._unflushed > 0
@@ -93,6 +95,9 @@ class Stopwatch:
         """Seconds from asked to `event` where it is the first that was waited for; else None. Sets `committed`."""
         match event:
             case TextDelta() | ToolCallDelta() if self.kind == "llm":
+                self.committed = True
+                return self._first(at)
+            case Embedded() if self.kind == "embed":
                 self.committed = True
                 return self._first(at)
             case AudioDelta(audio) if self.kind in ("tts", "s2s"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gateway.contract.errors import BadRequest
 from gateway.contract.messages import Text
@@ -17,29 +17,36 @@ CHARACTERS_A_TOKEN = 4
 @dataclass(frozen=True, slots=True)
 class Wish:
     """`language`: BCP 47; `region`: as the targets name theirs; `tokens`: of the prompt, estimated; `sticky`: requests with
-    the same key go to the same target while it stays among the best."""
+    the same key go to the same target while it stays among the best; `unfit`: what targets said they cannot do of it."""
 
     language: str | None = None
     region: str | None = None
     tokens: int = 0
     sticky: str | None = None
+    unfit: Mapping[Target, str] = field(default_factory=dict)
+    param: str | None = None
+    """The field that only some targets understand."""
 
 
 ANYTHING = Wish()
+_NONE: Mapping[Target, str] = {}
 
 
 class NobodyFits(BadRequest):
     """Every target of the route is ruled out by what the request asks for."""
 
 
-def wish_of(request: Request, region: str | None = None, sticky: str | None = None) -> Wish:
+def wish_of(
+    request: Request, region: str | None = None, sticky: str | None = None, unfit: Mapping[Target, str] = _NONE
+) -> Wish:
     """What the request itself says, and what came beside it."""
     match request:
         case ChatRequest():
-            return Wish(None, region, prompt_tokens(request), sticky)
+            param = request.untyped[0] if request.untyped else None
+            return Wish(None, region, prompt_tokens(request), sticky, unfit, param)
         case TranscribeRequest() | SpeakRequest():
-            return Wish(request.language, region, 0, sticky)
-    return Wish(None, region, 0, sticky)
+            return Wish(request.language, region, 0, sticky, unfit)
+    return Wish(None, region, 0, sticky, unfit)
 
 
 def prompt_tokens(request: ChatRequest) -> int:
@@ -53,6 +60,8 @@ def prompt_tokens(request: ChatRequest) -> int:
 
 def why_not(target: Target, wish: Wish, policy: Policy) -> str | None:
     """Why the target cannot serve it; None if it can."""
+    if wish.unfit and (cannot := wish.unfit.get(target)) is not None:
+        return cannot
     if wish.region is not None and target.region != wish.region:
         return f"it is in {target.region or 'no region'}, not in {wish.region}"
     if wish.language is not None and target.languages and not speaks(target.languages, wish.language):
@@ -82,5 +91,5 @@ def nobody_fits(route: str, targets: Sequence[Target], wish: Wish, policy: Polic
     if wish.language is not None:
         known = sorted({language for target in targets for language in target.languages})
     told = f" (languages of this route: {', '.join(known)})" if known else ""
-    param = "language" if known else None
+    param = "language" if known else wish.param
     return NobodyFits(f"no target of route {route!r} can serve this request{told}: {reasons}", param)

@@ -19,8 +19,14 @@ from gateway.telemetry.standing import Standing
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-OPERATIONS: dict[Kind, str] = {"llm": "chat", "stt": "transcribe", "tts": "speak", "s2s": "converse"}
-"""`chat` is OpenTelemetry's word; it has none for the others."""
+OPERATIONS: dict[Kind, str] = {
+    "llm": "chat",
+    "stt": "transcribe",
+    "tts": "speak",
+    "s2s": "converse",
+    "embed": "embeddings",
+}
+"""`chat` and `embeddings` are OpenTelemetry's words; it has none for the others."""
 
 _FIRST = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0)
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)

@@ -2,6 +2,7 @@
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_the_shapes_of_content(delta: dict[str, Any], event: TextDelta | ToolCal
     [first, *_] = read(chunk(delta), STOP, b"[DONE]")
     assert isinstance(first, TextDelta | ToolCallDelta)
     assert first.raw == orjson.dumps(chunk(delta))
-    assert type(first)(*[getattr(first, name) for name in first.__slots__[:-1]]) == event
+    assert replace(first, raw=None) == event
 
 
 def test_a_chunk_that_becomes_several_events_is_forwarded_once() -> None:
