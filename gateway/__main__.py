@@ -1,4 +1,4 @@
-"""`trunkline serve | check | routes | models`."""
+"""`trunkline serve | check | routes | simulate | models`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 from gateway.config import Config, parse
 from gateway.contract.errors import ConfigError
 from gateway.loader import Loaded, load
 from gateway.reload import read
+from gateway.routing.route import Order
 
 log = logging.getLogger("trunkline")
+
+_SIMULATE: dict[str, Any] = {
+    "formatter_class": argparse.RawDescriptionHelpFormatter,
+    "description": """\
+What this routes.yaml would have done: the engine that serves requests, on a virtual clock, with targets that behave as
+a recorded decision log shows or as a scenario says. Nothing is sent to anybody, and an hour takes seconds.
+
+  curl 'http://127.0.0.1:8080/v1/telemetry/decisions?limit=500' > log.json
+  trunkline simulate log.json                     against what really happened
+  trunkline simulate log.json --order priority    and if targets were asked as written
+  trunkline simulate scenario.yaml --seed 2       a scenario: docs/operations.md has its keys""",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,10 +71,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     routes.add_argument("--url", default="http://127.0.0.1:8080", help="where it is (default: %(default)s)")
 
+    _simulate_parser(
+        commands.add_parser("simulate", parents=[file], help="what this file would have done", **_SIMULATE)
+    )
+
     models = commands.add_parser("models", help="list the embedded models' weights, or pull them", add_help=False)
     models.add_argument("rest", nargs=argparse.REMAINDER)
     models.set_defaults(run=_models)
     return parser
+
+
+def _simulate_parser(simulate: argparse.ArgumentParser) -> None:
+    simulate.set_defaults(run=_simulate)
+    simulate.add_argument(
+        "files", metavar="FILE", nargs="*", type=Path, help="a scenario, or what /v1/telemetry/decisions answered"
+    )
+    simulate.add_argument("--url", help="take the latest 500 decisions of the gateway that runs there")
+    simulate.add_argument("--route", metavar="NAME", help="this route alone")
+    simulate.add_argument("--policy", metavar="NAME", help="serve by this policy of the file, whatever routes name")
+    simulate.add_argument("--order", choices=get_args(Order), help="ask in this order, whatever the policy says")
+    simulate.add_argument("--seed", type=int, metavar="N", help="of all draws (default: the scenario's, else 1)")
+    simulate.add_argument("--json", action="store_true", help="the figures as JSON, in seconds")
 
 
 def find_config(asked: Path | None) -> Path:
@@ -102,6 +133,18 @@ def _routes(asked: argparse.Namespace) -> int:
             print(f"  asleep  {name}: {why}")
     for call in loaded.calls.values():
         print(f"{call.name}  (call)\n  cascaded: stt {call.stt}, llm {call.llm}, tts {call.tts}")
+    return 0
+
+
+def _simulate(asked: argparse.Namespace) -> int:
+    from gateway.simulate.command import Simulation, simulate  # only this needs the engine without the gateway
+
+    if bool(asked.files) == (asked.url is not None):
+        print("trunkline simulate: name a scenario or decision logs, or a gateway's --url", file=sys.stderr)
+        return 2
+    config, loaded = _read(asked)
+    wanted = Simulation(asked.files, asked.url, asked.route, asked.policy, asked.order, asked.seed, asked.json)
+    sys.stdout.write(simulate(config, loaded, wanted))
     return 0
 
 

@@ -59,7 +59,7 @@ class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-Row = TypeVar("Row", bound=_Row)
+Row = TypeVar("Row", bound=BaseModel)
 
 
 class ProviderRow(_Row):
@@ -227,6 +227,15 @@ def parse(text: str, file: str = "routes.yaml") -> Config:
     if problems:
         raise BadConfig(sorted(problems, key=lambda p: p.line))
     return config
+
+
+def row_of(config: Config, value: object, path: Path, model: type[Row]) -> Row:
+    """What another file of ours says at `path`. Raises BadConfig with every mistake."""
+    problems: list[Problem] = []
+    row = _Rows(config, problems).one(value, path, model)
+    if row is None:
+        raise BadConfig(sorted(problems, key=lambda p: p.line))
+    return row
 
 
 def _is_call(row: object) -> bool:

@@ -71,7 +71,7 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
         awake: list[Target] = []
         asleep: dict[str, str] = {}
         for index, each in enumerate(row.targets):
-            target = _target(each)
+            target = target_of(each)
             provider = target.provider
             if provider not in built:
                 found = _build(config, provider, env, before)
@@ -86,7 +86,7 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
                 awake.append(target)
             else:
                 asleep[each.target] = why
-        routes[name] = Route(name, row.kind, tuple(awake), _policy(config.policy(row)), asleep)
+        routes[name] = Route(name, row.kind, tuple(awake), policy_of(config.policy(row)), asleep)
     if problems:
         raise BadConfig(problems)
     providers = {name: b.provider for name, b in built.items() if b.provider is not None}
@@ -142,7 +142,7 @@ def _resolve(value: str | None, env: Mapping[str, str]) -> tuple[str | None, str
     return (found, None) if found else (None, f"{value[1:]} is not set")
 
 
-def _target(row: TargetRow) -> Target:
+def target_of(row: TargetRow) -> Target:
     provider, _, model = row.target.partition("/")
     return Target(
         provider,
@@ -156,7 +156,7 @@ def _target(row: TargetRow) -> Target:
     )
 
 
-def _policy(row: PolicyRow) -> Policy:
+def policy_of(row: PolicyRow) -> Policy:
     return Policy(
         row.order,
         row.ttft_deadline,

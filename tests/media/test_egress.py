@@ -6,7 +6,8 @@ import asyncio
 
 from gateway.media.egress import TAIL, Egress
 from gateway.media.opus import FRAME_SAMPLES
-from tests.virtual_time import VirtualLoop, virtual
+from gateway.simulate.clock import VirtualLoop
+from tests.virtual_time import virtual
 
 FRAME = 0.02
 
