@@ -1,4 +1,4 @@
-"""`trunkline serve | check | routes | simulate | models`."""
+"""`trunkline serve | check | routes | simulate | models | keys`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from gateway import keys
 from gateway.config import Config, parse
 from gateway.contract.errors import ConfigError
 from gateway.loader import Loaded, load
@@ -61,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls-key", metavar="FILE", type=Path, help="PEM")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
 
+    serve.add_argument(
+        "--keys", metavar="FILE", type=Path, help="default: TRUNKLINE_KEYS, else keys.json beside routes.yaml"
+    )
+    serve.add_argument(
+        "--insecure-no-keys",
+        action="store_true",
+        help="bind beyond this machine although no key is configured: whoever reaches the port can use every route",
+    )
+
     check = commands.add_parser("check", parents=[file], help="read the file and name every mistake")
     check.set_defaults(run=_check)
 
@@ -78,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the embedded models' weights, or pull them", add_help=False)
     models.add_argument("rest", nargs=argparse.REMAINDER)
     models.set_defaults(run=_models)
+    keys.add_commands(commands, os.environ)
     return parser
 
 
@@ -156,6 +167,7 @@ def _models(asked: argparse.Namespace) -> int:
 
 def _serve(asked: argparse.Namespace) -> int:
     # Imported here: `check` and `models` stay quick, and a text-only configuration never loads media.
+    from gateway.access.access import Access
     from gateway.app import Listen, create_app, run
 
     if (asked.tls_cert is None) != (asked.tls_key is None):
@@ -168,10 +180,23 @@ def _serve(asked: argparse.Namespace) -> int:
     for route in loaded.routes.values():
         for target, why in route.asleep.items():
             log.info("route %s: %s is asleep: %s", route.name, target, why)
+    file = keys.key_file(asked.keys, asked.config, os.environ)
+    access = Access(file)
+    if asked.keys is not None and not access.guarded:
+        raise ConfigError(f"{file}: no such file; make a first key with: trunkline keys create --keys {file} NAME")
+    if not access.guarded and not _is_loopback(asked.host) and not asked.insecure_no_keys:
+        raise ConfigError(
+            f"no key is configured, so {asked.host} is not bound: whoever reaches the port could use every route. Make "
+            "one with `trunkline keys create NAME`, or say --insecure-no-keys"
+        )
+    if access.guarded:
+        log.info("%d keys are good, by %s", access.keys, file)
+        if file.readable_by_others():
+            log.warning("%s can be read by others on this machine: chmod 600", file)
+    elif not _is_loopback(asked.host):
+        log.warning("bound to %s without keys: whoever reaches this port can use every route", asked.host)
     listen = Listen(asked.host, asked.port, asked.tls_cert, asked.tls_key)
-    if not _is_loopback(asked.host):
-        log.warning("bound to %s: anyone who reaches this port can use every route; there are no keys yet", asked.host)
-    return run(create_app(config, loaded, asked.host), listen)
+    return run(create_app(config, loaded, asked.host, access), listen)
 
 
 def _is_loopback(host: str) -> bool:

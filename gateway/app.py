@@ -14,7 +14,10 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.access.access import Access
+from gateway.access.grant import paying
 from gateway.api import chat, console, errors, health, models, speech, telemetry, transcriptions
+from gateway.api.gate import Gate
 from gateway.config import Config
 from gateway.contract.errors import GatewayError
 from gateway.loader import Loaded
@@ -26,6 +29,7 @@ from gateway.routing.sharing import replica_of
 from gateway.state import store as state
 from gateway.state.opening import open_store
 from gateway.telemetry.prometheus import Metrics
+from gateway.telemetry.sample import Sample
 from gateway.telemetry.standing import Ejection
 from gateway.telemetry.telemetry import Telemetry
 from gateway.warming import Warming
@@ -47,9 +51,11 @@ class Listen:
     tls_key: Path | None = None
 
 
-def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastAPI:
-    """`host`: the address that HTTP will be bound to; media is offered there too when it is loopback."""
-    kept = Telemetry(os.environ)
+def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: Access | None = None) -> FastAPI:
+    """`host`: the address that HTTP will be bound to; media is offered there too when it is loopback. `access`: whose keys
+    clients need; none by default."""
+    access = access or Access()
+    kept = Telemetry(os.environ, samples=[_count_tokens])
     metrics = kept.metrics
     store = open_store(os.environ.get("REDIS_URL"))
 
@@ -74,6 +80,8 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
         async with closing:
             closing.push_async_callback(kept.aclose)
             closing.push_async_callback(live.aclose)
+            following = asyncio.create_task(access.run(), name="keys")
+            closing.push_async_callback(_stopped, following)
             watching = asyncio.create_task(live.run(), name="reload")
             closing.push_async_callback(_stopped, watching)
             shared = replica_of(engine.boards, engine.routes, asyncio.get_running_loop().time)
@@ -87,6 +95,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1") -> FastA
 
     app = FastAPI(title="Trunkline", lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
+    app.add_middleware(Gate, access=access, watch=metrics)
     for router in (
         chat.router(engine, metrics),
         speech.router(engine, metrics),
@@ -132,6 +141,11 @@ class _Calls:
         stack.push_async_callback(self._turn_model.aclose)
         stack.push_async_callback(self._webrtc.aclose)
         stack.push_async_callback(self._registry.aclose)
+
+
+def _count_tokens(sample: Sample) -> None:
+    """On the key whose request the attempt belongs to."""
+    paying().tokens(sample.usage.input_tokens + sample.usage.output_tokens)
 
 
 async def _warm(warming: Warming, calls: _Calls | None) -> None:

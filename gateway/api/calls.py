@@ -83,6 +83,7 @@ class Calls:
         calls: Callable[[], Mapping[str, CallRoute]],
     ) -> None:
         self._registry, self._webrtc, self._routes, self._calls = registry, webrtc, routes, calls
+        self._owners: weakref.WeakKeyDictionary[Call, str | None] = weakref.WeakKeyDictionary()  # the key of each
         self._transports: weakref.WeakValueDictionary[str, WebRtcTransport] = weakref.WeakValueDictionary()
 
     async def offer(self, exchange: Exchange) -> None:
@@ -103,6 +104,7 @@ class Calls:
             await exchange.reply(503, told.body(), headers=(retry,))
             return
         self._transports[call.id] = transport
+        self._owners[call] = exchange.grant.key_id
         location = (b"location", f"/v1/realtime/calls/{call.id}".encode())
         kind = _preferred(exchange.header(b"accept") or b"", given.kind)
         await exchange.reply(201, answer.encode(), kind.encode(), (location, (b"accept-patch", _FRAGMENT.encode())))
@@ -142,21 +144,23 @@ class Calls:
 
     def _call(self, exchange: Exchange) -> Call:
         call = self._registry.get(exchange.scope["path_params"]["call_id"])
-        if call is None:
+        if call is None or self._owners.get(call) != exchange.grant.key_id:  # another's call is none that there is
             raise BadRequest("there is no such call, or it is over", status=404)
         return call
 
     def _route(self, exchange: Exchange, session: dict[str, Any] | None) -> CallRoute:
         calls = self._calls()
-        name = _model(exchange, session) or next(iter(calls), None)
+        grant = exchange.grant
+        name = _model(exchange, session) or next(iter([each for each in calls if grant.allows(each)] or calls), None)
         if name is None:
             raise BadRequest("routes.yaml has no route of kind call", "model", 404)
+        grant.check(name, calls)
         if name in calls:
             self._wake(calls[name])
             return calls[name]
         if name in self._routes:
-            raise WrongKind(name, self._routes[name].kind, "call", sorted(calls))
-        raise NoSuchRoute(name, sorted(calls))
+            raise WrongKind(name, self._routes[name].kind, "call", grant.among(calls))
+        raise NoSuchRoute(name, grant.among(calls))
 
     def _wake(self, call: CallRoute) -> None:
         """Raises NoTargetAwake if any part of the call has nobody to do it."""

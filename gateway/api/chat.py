@@ -29,9 +29,10 @@ class Chat:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await read_object(exchange)
-        name = route_of(self._engine.routes, body, "llm")
+        name = route_of(exchange.grant, self._engine.routes, body, "llm")
         # Audio in a message is decoded while it is parsed.
         parsed = await asyncio.to_thread(chat_request, body) if has_sound(body.mapping) else chat_request(body)
+        exchange.grant.reserve(parsed.max_tokens)
         usage = wants_usage(body)
         async with self._engine.open(name, parsed, **asked_for(exchange)) as answer:
             if parsed.stream:

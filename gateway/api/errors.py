@@ -24,17 +24,22 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.contract.errors import (
+    AccessUnknown,
     AllTargetsFailed,
     BadRequest,
+    BudgetSpent,
     ContextTooLong,
     FailedAttempt,
     GatewayError,
+    KeyRefused,
+    LimitReached,
     NoSuchRoute,
     NoTargetAwake,
     OutOfQuota,
     ProviderError,
     RateLimited,
     Refused,
+    RouteNotAllowed,
     Unauthorized,
     WrongKind,
 )
@@ -106,6 +111,8 @@ def failure(error: BaseException, request_id: str) -> Failure:
             return Failure(400, str(error), param="model", code="wrong_kind")
         case BadRequest():
             return Failure(error.status, str(error), param=error.param, code=_CODES.get(error.status))
+        case KeyRefused() | RouteNotAllowed() | LimitReached() | BudgetSpent() | AccessUnknown():
+            return _denied(error)
         case NoTargetAwake():
             return Failure(503, str(error), _SERVER, "model", "no_target_awake", (_NO_RETRY,))
         case AllTargetsFailed():
@@ -125,6 +132,24 @@ def where(error: BaseException) -> str:
         return "an unknown place"
     path = "/".join(frames[-1].filename.rsplit("/", 3)[1:])
     return f"{path}:{frames[-1].lineno} in {frames[-1].name}"
+
+
+def _denied(error: KeyRefused | RouteNotAllowed | LimitReached | BudgetSpent | AccessUnknown) -> Failure:
+    """What a key may not do, or not now."""
+    match error:
+        case KeyRefused():
+            return Failure(
+                401, str(error), code="invalid_api_key", headers=((b"www-authenticate", b"Bearer"), _NO_RETRY)
+            )
+        case RouteNotAllowed():
+            return Failure(403, str(error), param="model", code="route_not_allowed", headers=(_NO_RETRY,))
+        case BudgetSpent():
+            told, quota = (_retry_after(error.begins_anew), _NO_RETRY), "insufficient_quota"
+            return Failure(402, str(error), quota, code=quota, headers=told)
+        case AccessUnknown():
+            return Failure(503, str(error), _SERVER, code="access_unknown", headers=(_retry_after(RATE_LIMIT_PAUSE),))
+    headers = (_NO_RETRY,) if error.retry_after is None else (_retry_after(error.retry_after),)
+    return Failure(429, str(error), _RATE, code="rate_limit_exceeded", headers=headers)
 
 
 def _exhausted(error: AllTargetsFailed, attempts: Sequence[FailedAttempt]) -> Failure:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.access.grant import Grant, paying
 from gateway.api.errors import Failure, failure, request_id, where
 from gateway.contract.errors import BadRequest
 
@@ -69,6 +70,11 @@ class Exchange:
         self._held_bytes = 0
         self._flush: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def grant(self) -> Grant:
+        """What the caller's key allows."""
+        return paying()
 
     @property
     def started(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import orjson
 from fastapi import APIRouter, Response
 
+from gateway.access.grant import paying
 from gateway.contract.errors import NoSuchRoute
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute, Route
@@ -25,8 +26,10 @@ def router(
     routes = APIRouter()
 
     def known() -> dict[str, dict[str, object]]:
-        found = {name: _route(route) for name, route in engine.routes.items()}
-        return found | {name: _call(route, engine.routes) for name, route in calls().items()}
+        """Those that the caller's key may use."""
+        grant = paying()
+        found = {name: _route(route) for name, route in engine.routes.items() if grant.allows(name)}
+        return found | {name: _call(route, engine.routes) for name, route in calls().items() if grant.allows(name)}
 
     def model(name: str, fields: dict[str, object]) -> dict[str, object]:
         return {"id": name, "object": "model", "created": created, "owned_by": "trunkline", "trunkline": fields}
@@ -38,6 +41,7 @@ def router(
     @routes.get("/v1/models/{name:path}")
     async def one(name: str) -> Response:
         found = known()
+        paying().check(name, found)
         if name not in found:
             raise NoSuchRoute(name[:256], sorted(found))
         return _json(model(name, found[name]))

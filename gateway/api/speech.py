@@ -54,7 +54,7 @@ class Speech:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await read_object(exchange)
-        name = route_of(self._engine.routes, body, "tts")
+        name = route_of(exchange.grant, self._engine.routes, body, "tts")
         request, format = _request(body), body.choice("response_format", FORMATS, "mp3")
         events = body.choice("stream_format", ("audio", "sse"), "audio") == "sse"
         inputs: Channel[Input] = Channel()

@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import QueryParams
 from starlette.routing import Route
 
+from gateway.access.grant import paying
 from gateway.api.errors import Failure
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.headers import SSE
@@ -59,6 +60,7 @@ def router(
 
     @routes.get("/v1/telemetry/decisions")
     async def decisions(request: Request) -> Response:
+        _check()
         asked, limit = _asked(request.query_params)
         written = []
         for number, decision in enumerate(log.latest(asked, limit)):
@@ -93,6 +95,7 @@ class Live:
         self._made_at, self._made = -math.inf, b""
 
     async def answer(self, exchange: Exchange) -> None:
+        _check()
         await exchange.read(0)
         try:
             with self._feed.listen() as listener:
@@ -130,6 +133,13 @@ class Live:
             frame = {"at": time.time(), "state": self._state(), "step": STEP, "targets": rows}
             self._made_at, self._made = now, _event("standing", frame)
         return self._made
+
+
+def _check() -> None:
+    """Telemetry tells of every route, so it is for keys that may use every route. Raises RouteNotAllowed."""
+    grant = paying()
+    if not grant.unlimited:
+        grant.check("telemetry of all routes")
 
 
 def _event(name: str, data: object) -> bytes:

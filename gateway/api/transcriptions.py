@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.routing import Route
 
+from gateway.access.grant import Grant
 from gateway.api.chunks import frame
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import Fields
@@ -59,7 +60,7 @@ class Transcriptions:
 
     async def answer(self, exchange: Exchange) -> None:
         form = await read_form(exchange, FILE_LIMIT)
-        asked = self._asked(form)
+        asked = self._asked(exchange.grant, form)
         if not form.file:
             raise BadRequest("'file' is missing: the audio to transcribe", "file")
         async with self._decoding:
@@ -75,9 +76,9 @@ class Transcriptions:
         async with self._engine.open(asked.route, asked.request, inputs, **asked_for(exchange)) as answer:
             await (_stream if asked.stream else _whole)(exchange, answer, script, asked)
 
-    def _asked(self, form: Form) -> _Asked:
+    def _asked(self, grant: Grant, form: Form) -> _Asked:
         fields = Fields(form.fields)
-        route = route_of(self._engine.routes, fields, "stt")
+        route = route_of(grant, self._engine.routes, fields, "stt")
         _number(fields, "temperature", 0.0, 1.0)  # taken, and nothing here has a use for it
         return _Asked(
             route,

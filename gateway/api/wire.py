@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from gateway.access.grant import Grant
 from gateway.api.fields import Fields
 from gateway.api.urls import why_not
 from gateway.contract.encoding import BadAudio, decode
@@ -52,14 +53,15 @@ _OURS = ("api_base", "base_url", "api_key")
 """Where a request goes, and with what key, is the configuration's business alone."""
 
 
-def route_of(routes: Mapping[str, Route], body: Fields, kind: Kind) -> str:
-    """The name in `model`, if it is a route of that kind. Raises BadRequest, NoSuchRoute, WrongKind."""
+def route_of(grant: Grant, routes: Mapping[str, Route], body: Fields, kind: Kind) -> str:
+    """The name in `model`, if it is a route of that kind and granted. Raises BadRequest, NoSuchRoute, WrongKind, RouteNotAllowed."""
     name = body.needed_text("model", LONGEST_NAME)
+    grant.check(name, (each.name for each in routes.values() if each.kind == kind))
     route = routes.get(name)
     if route is None:
-        raise NoSuchRoute(name, sorted(routes))
+        raise NoSuchRoute(name, grant.among(routes))
     if route.kind != kind:
-        raise WrongKind(name, route.kind, kind, sorted(each.name for each in routes.values() if each.kind == kind))
+        raise WrongKind(name, route.kind, kind, grant.among(each.name for each in routes.values() if each.kind == kind))
     return name
 
 

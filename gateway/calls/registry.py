@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
+from gateway.access.grant import paying
 from gateway.calls.call import Call
 from gateway.calls.cascade import Cascade
 from gateway.calls.commands import Rejected, decode_settings
@@ -76,6 +77,7 @@ class Registry:
         given = self.check(session)
         call_id = call_id or new_id("rtc")
         call = self._call(call_id, route, given, transport)
+        paying().hold()  # the caller's key pays until the call is over
         task = asyncio.create_task(self._run(call), name=f"call {call_id}")
         self._calls[call_id] = (call, task)
         return call
@@ -109,6 +111,7 @@ class Registry:
         except Exception as error:  # noqa: BLE001  # a fault of one call must not reach the others
             log.error("call %s crashed: %s", call.id, ", ".join(_faults(error)))
         finally:
+            paying().end()
             del self._calls[call.id]
 
     def _call(self, call_id: str, route: CallRoute, given: Settings | None, transport: Transport) -> Call:

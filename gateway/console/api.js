@@ -9,17 +9,32 @@ export class Refusal extends Error {
   }
 }
 
+const KEY = "key";
+
+/** For this tab only: the gateway's key, where it asks for one. */
+export function useKey(key) {
+  if (key) sessionStorage.setItem(KEY, key);
+  else sessionStorage.removeItem(KEY);
+}
+
+/** `options` of fetch, with the key. */
+export function keyed(options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { ...options, headers: { ...options.headers, Authorization: `Bearer ${key}` } } : options;
+}
+
 export const UNREACHABLE = "The gateway cannot be reached. Is it still running?";
 
-/** Like fetch, but every answer that is not 2xx, and no answer at all, is a Refusal. An abort stays an AbortError. */
+/** Like fetch with the key, and with "keyneeded" on the window where that is not good; but every answer that is not 2xx, and no answer at all, is a Refusal. An abort stays an AbortError. */
 export async function ask(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, keyed(options));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(UNREACHABLE);
   }
+  if (response.status === 401) dispatchEvent(new CustomEvent("keyneeded", { detail: sessionStorage.getItem(KEY) !== null }));
   if (!response.ok) throw new Refusal(await reasonOf(response), response.status);
   return response;
 }

@@ -3,7 +3,7 @@
 // Events: "state" (detail: one of the states below), "oai" and "gateway" (detail: the message), "caller" and "agent"
 // (detail: the MediaStream), "playout" (detail: seconds), "wavering" (detail: boolean), "over" (detail: {reason, bad}).
 
-import { ask } from "./api.js";
+import { ask, keyed } from "./api.js";
 
 export const STATES = ["microphone", "connecting", "live", "over"];
 const GATHER_MS = 1000;
@@ -148,7 +148,7 @@ export class Call extends EventTarget {
   async #release() {
     try {
       // keepalive: it is still sent when the page is on its way out.
-      if (this.#location) await fetch(this.#location, { method: "DELETE", keepalive: true });
+      if (this.#location) await fetch(this.#location, keyed({ method: "DELETE", keepalive: true }));
     } catch {
       // The gateway is away; it will notice.
     }

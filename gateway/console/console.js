@@ -1,6 +1,6 @@
 // The console's entry: what the gateway is doing, its routes, the panels, the keys.
 
-import { readiness, routes } from "./api.js";
+import { readiness, routes, useKey } from "./api.js";
 import { CallPanel } from "./callpanel.js";
 import { ChatPanel } from "./chat.js";
 import { byId, el, notify, setText } from "./dom.js";
@@ -24,10 +24,29 @@ class Console {
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.watch();
     });
+    addEventListener("keyneeded", ({ detail: had }) => this.#askForKey(had));
+    byId("key-form").addEventListener("submit", (event) => this.#takeKey(event));
     addEventListener("keydown", (event) => this.#key(event));
     const keys = byId("keys-on");
     keys.checked = localStorage.getItem("keys") !== "off";
     keys.addEventListener("change", () => localStorage.setItem("keys", keys.checked ? "on" : "off"));
+  }
+
+  #askForKey(had) {
+    const form = byId("key-form");
+    if (!form.hidden) return;
+    form.hidden = false;
+    setText(byId("key-told"), had ? "The last one is not good (any more)." : "");
+    byId("key").focus();
+  }
+
+  #takeKey(event) {
+    event.preventDefault();
+    useKey(byId("key").value.trim());
+    byId("key").value = "";
+    byId("key-form").hidden = true;
+    this.operations.again();
+    this.watch();
   }
 
   /** Ask how the gateway is, and again: soon while something is warming or away, later when all is well. */
@@ -48,7 +67,7 @@ class Console {
     } catch (error) {
       this.status.dataset.lamp = "bad";
       this.status.title = error.message;
-      setText(this.status, "Gateway away");
+      setText(this.status, error.status === 401 ? "Key needed" : "Gateway away");
     }
     this.#fit();
     clearTimeout(this.timer);

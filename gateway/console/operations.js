@@ -1,15 +1,17 @@
 // The operations view: routes and decisions beside each other, fed by the gateway's live feed while somebody looks.
 
-import { ask } from "./api.js";
+import { ask, Refusal, UNREACHABLE } from "./api.js";
 import { DecisionsPanel, SHOWN } from "./decisions.js";
 import { byId, notify } from "./dom.js";
 import { RoutesPanel } from "./routes.js";
+import { named } from "./sse.js";
 
 const AGAIN_MS = 5000;
+const SOON_MS = 2000;
 const VIEWS = { "#routes": "routes", "#decisions": "routes" };
 
 export class Operations {
-  #source = null;
+  #leaving = null;
   #timer = 0;
   #filling = 0;
 
@@ -24,6 +26,11 @@ export class Operations {
 
   get shown() {
     return document.body.dataset.view === "routes";
+  }
+
+  /** With another key than before. */
+  again() {
+    if (this.#leaving) this.#listen();
   }
 
   toggle() {
@@ -51,43 +58,55 @@ export class Operations {
   /** Listens only while somebody looks: a browser has six connections to a host, and the gateway so many places. */
   #attend() {
     const wanted = this.shown && !document.hidden;
-    if (wanted && !this.#source) this.#listen();
+    if (wanted && !this.#leaving) this.#listen();
     if (!wanted) this.#leave();
   }
 
   #leave() {
     clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = null;
+    this.#leaving?.abort();
+    this.#leaving = null;
   }
 
-  #listen() {
+  /** By fetch, since an EventSource can carry no key. */
+  async #listen() {
     this.#leave();
-    const source = (this.#source = new EventSource("/v1/telemetry"));
-    const on = (name, act) => source.addEventListener(name, ({ data }) => act(JSON.parse(data)));
-    source.addEventListener("open", () => this.#fill());
-    on("standing", (standing) => {
-      notify(this.notice, "");
-      this.routes.show(standing);
-      this.decisions.routes(this.routes.names);
-    });
-    on("decision", (decision) => this.decisions.add(decision));
-    on("skipped", ({ decisions }) => this.decisions.skipped(decisions));
-    source.addEventListener("error", () => this.#lost(source));
+    const leaving = (this.#leaving = new AbortController());
+    try {
+      const { body } = await ask("/v1/telemetry", { signal: leaving.signal, cache: "no-store" });
+      this.#fill();
+      for await (const { event, data } of named(body)) this.#take(event, JSON.parse(data));
+      throw new Refusal(UNREACHABLE);
+    } catch (error) {
+      if (leaving === this.#leaving) this.#lost(error);
+    }
   }
 
-  async #lost(source) {
-    if (source !== this.#source) return;
+  #take(event, told) {
+    if (event === "standing") {
+      notify(this.notice, "");
+      this.routes.show(told);
+      this.decisions.routes(this.routes.names);
+    } else if (event === "decision") {
+      this.decisions.add(told);
+    } else if (event === "skipped") {
+      this.decisions.skipped(told.decisions);
+    }
+  }
+
+  #lost(error) {
     this.routes.stale("Not live");
-    const refused = source.readyState === EventSource.CLOSED;
+    const told = {
+      503: "The gateway refused the live feed: too many may be listening. Trying again every 5 seconds.",
+      401: error.message,
+      403: error.message,
+    };
     notify(
       this.notice,
-      refused
-        ? "The gateway refused the live feed: too many may be listening. Trying again every 5 seconds."
-        : "The gateway cannot be reached. What is shown is what it last said.",
+      told[error.status] ?? "The gateway cannot be reached. What is shown is what it last said.",
       "warn",
     );
-    if (refused) this.#timer = setTimeout(() => this.#listen(), AGAIN_MS);
+    this.#timer = setTimeout(() => this.#listen(), error.status ? AGAIN_MS : SOON_MS);
   }
 
   async #fill() {

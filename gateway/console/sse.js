@@ -1,7 +1,12 @@
-// Server-sent events out of a fetch body. Pure: bytes in, the data of each event out.
+// Server-sent events out of a fetch body. Pure: bytes in, events out.
 
 /** Yields the data of every event of `stream` (a ReadableStream of bytes). Leaving early cancels the stream. */
 export async function* events(stream) {
+  for await (const { data } of named(stream)) yield data;
+}
+
+/** The same with the event's name: {event, data}. */
+export async function* named(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   const split = new Splitter();
   try {
@@ -19,6 +24,7 @@ export async function* events(stream) {
 export class Splitter {
   #rest = "";
   #data = [];
+  #event = "message";
 
   push(text) {
     const found = [];
@@ -27,8 +33,11 @@ export class Splitter {
     this.#rest = lines.pop();
     for (const line of lines) {
       if (line === "") {
-        if (this.#data.length) found.push(this.#data.join("\n"));
+        if (this.#data.length) found.push({ event: this.#event, data: this.#data.join("\n") });
         this.#data = [];
+        this.#event = "message";
+      } else if (line.startsWith("event:")) {
+        this.#event = line.slice(6).trim();
       } else if (line.startsWith("data:")) {
         this.#data.push(line.slice(line[5] === " " ? 6 : 5));
       }

@@ -5,6 +5,11 @@ GatewayError
     WrongKind              the route exists and does something else
     NoTargetAwake          every target of the route is asleep (no key, no weights)
     BadRequest             the request is at fault, whoever answers
+    KeyRefused             no key was shown, or none that is known and still good
+    RouteNotAllowed        the key is good, and not for this route
+    LimitReached           the key has used what it may for now
+    BudgetSpent            the key has spent its money for this day or month
+    AccessUnknown          what the key may do cannot be found out now
     ConfigError            routes.yaml is at fault
     AllTargetsFailed       every attempt failed; carries them
     ProviderError          one attempt failed
@@ -53,6 +58,39 @@ class BadRequest(GatewayError):
     def __init__(self, message: str, param: str | None = None, status: int = 400) -> None:
         super().__init__(message)
         self.param, self.status = param, status
+
+
+class KeyRefused(GatewayError):
+    """Quotes nothing of what was shown."""
+
+
+class RouteNotAllowed(GatewayError):
+    """Says the same of routes that do not exist: a key learns of none but its own."""
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"this key may not use {name!r}; it may use: {', '.join(allowed) or '(none)'}")
+        self.name, self.allowed = name, tuple(allowed)
+
+
+class LimitReached(GatewayError):
+    """`retry_after`: seconds; None where waiting is no use."""
+
+    def __init__(self, limit: str, retry_after: float | None) -> None:
+        super().__init__(f"this key may make no more requests for now: its limit is {limit}")
+        self.limit, self.retry_after = limit, retry_after
+
+
+class BudgetSpent(GatewayError):
+    """`begins_anew`: in so many seconds."""
+
+    def __init__(self, budget: str, begins_anew: float) -> None:
+        super().__init__(f"this key has spent its budget of {budget}")
+        self.budget, self.begins_anew = budget, begins_anew
+
+
+class AccessUnknown(GatewayError):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"what this key {what} cannot be found out now: try again soon")
 
 
 class ConfigError(GatewayError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.decision_log import DecisionLog
 from gateway.telemetry.feed import Feed
 from gateway.telemetry.prometheus import Metrics
-from gateway.telemetry.recorder import Recorder
+from gateway.telemetry.recorder import Recorder, Sink
+from gateway.telemetry.sample import Sample
 from gateway.telemetry.trend import Trend
 
 if TYPE_CHECKING:
@@ -20,16 +21,22 @@ log = logging.getLogger(__name__)
 
 
 class Telemetry:
-    """`traces`: None where the environment asks for none."""
+    """`traces`: None where the environment asks for none. `samples`: who else is told of every sample."""
 
-    def __init__(self, environ: Mapping[str, str], metrics: Metrics | None = None, feed: Feed | None = None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        metrics: Metrics | None = None,
+        feed: Feed | None = None,
+        samples: Sequence[Sink[Sample]] = (),
+    ) -> None:
         self.metrics = metrics if metrics is not None else Metrics()
         self.decisions = DecisionLog()
         self.feed = feed if feed is not None else Feed()
         self.trend = Trend(time.monotonic)
         self.traces = open_traces(environ)
         self.recorder = Recorder(
-            [self.metrics.sample, self.trend.sample],
+            [self.metrics.sample, self.trend.sample, *samples],
             decided=[self.decisions.decided],
             settled=[
                 self.metrics.routing.settled,

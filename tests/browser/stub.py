@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import console
 from tests.browser.telling import Telling
@@ -40,7 +41,8 @@ WARM = {"local_stt/moonshine": "warm", "local_llm/smollm2": "warm", "local_tts/j
 
 @dataclass
 class Stub:
-    """What the gateway would say, and what it was asked. `pieces`: the words of a chat's answer, `pause` seconds apart."""
+    """What the gateway would say, and what it was asked. `key`: what it asks for; `pieces`: the words of a chat's answer,
+    `pause` seconds apart."""
 
     warm: dict[str, str] = field(default_factory=lambda: dict(WARM))
     pieces: list[str] = field(default_factory=lambda: ["Calls ", "take ", "turns."])
@@ -52,6 +54,7 @@ class Stub:
     left: int = 0
     offers: list[str] = field(default_factory=list)
     hung_up: list[str] = field(default_factory=list)
+    key: str = ""
     telling: Telling = field(default_factory=Telling)
     address: str = ""
 
@@ -62,6 +65,7 @@ class Stub:
 
 def build(stub: Stub) -> FastAPI:
     app = FastAPI()
+    app.add_middleware(Keyed, stub=stub)
     app.include_router(console.router())
     app.include_router(stub.telling.router())
 
@@ -94,6 +98,21 @@ def build(stub: Stub) -> FastAPI:
         return Response(status_code=200)
 
     return app
+
+
+class Keyed:
+    """Refuses as the gate does, where the stub asks for a key."""
+
+    def __init__(self, app: ASGIApp, stub: Stub) -> None:
+        self._app, self._stub = app, stub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        good = headers.get(b"authorization") == f"Bearer {self._stub.key}".encode()
+        if self._stub.key and scope["type"] == "http" and scope["path"].startswith("/v1/") and not good:
+            await refusal(401, "this gateway asks for a key")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def refusal(status: int, message: str) -> Response:

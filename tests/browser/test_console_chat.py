@@ -167,11 +167,14 @@ def test_events_are_split_wherever_the_bytes_were_cut(page: Page) -> None:
     found = page.evaluate(
         """async () => {
             const { Splitter } = await import("/console/sse.js");
-            const text = ": hi\\r\\n\\r\\ndata: one\\r\\n\\r\\ndata: two\\ndata: lines\\n\\ndata:three\\r\\rdata: unfinished";
+            const text =
+                ": hi\\r\\n\\r\\nevent: first\\r\\ndata: one\\r\\n\\r\\n" +
+                "data: two\\ndata: lines\\n\\ndata:three\\r\\rdata: unfinished";
             return [...Array(text.length + 1).keys()].map((cut) => {
                 const split = new Splitter();
-                return [...split.push(text.slice(0, cut)), ...split.push(text.slice(cut))].join("|");
+                const found = [...split.push(text.slice(0, cut)), ...split.push(text.slice(cut))];
+                return found.map(({ event, data }) => `${event} ${data}`).join("|");
             });
         }"""
     )
-    assert set(found) == {"one|two\nlines|three"}
+    assert set(found) == {"first one|message two\nlines|message three"}

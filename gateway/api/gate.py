@@ -1,0 +1,135 @@
+"""Gate: stands before everything that needs a key, and hands the request on with what that key grants (`access.grant.paying`).
+
+Where keys are configured, all but the console's page, health and metrics needs one: what is added later is behind it by
+itself. Where none is, the gate does nothing. Preflights of CORS pass: browsers send no key with them.
+
+Counted against a key's limits is what makes models work: POST, and WebSockets. Everything else only needs the key, so that
+one who has used up their minute can still hang up.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.access.access import Access
+from gateway.access.grant import Grant, pay, unpay
+from gateway.access.key import SHOWN_LONGEST, Key
+from gateway.access.meter import Left
+from gateway.api.exchange import Endpoint, Exchange, Headers, Watch
+from gateway.contract.errors import BadRequest, GatewayError, KeyRefused
+
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics"})
+SMALL = 1 << 16
+"""Bytes of a refused request's body that are read to keep its connection; larger ones end with it."""
+
+_IN_ADDRESS = re.compile(
+    rb"(?:^|&)(?:api[_-]?key|access[_-]?token|token|key|authorization)=|tl_[0-9a-f]{8}_", re.IGNORECASE
+)
+_CORS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"Location, X-Request-Id, Retry-After"),
+)
+
+
+class Gate:
+    """An ASGI application around another. `watch`: told of what is refused here."""
+
+    def __init__(self, app: ASGIApp, access: Access, watch: Watch | None = None) -> None:
+        self._app, self._access, self._watch = app, access, watch
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if not self._access.guarded or scope["type"] == "lifespan" or _is_open(scope):
+            return self._app(scope, receive, send)
+        return self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key: Key | None = None
+        try:
+            key = self._access.find(_shown(scope))
+            grant = await self._access.admit(key) if _counts(scope) else self._access.look(key)
+        except GatewayError as error:
+            await self._refuse(scope, receive, send, error, key)
+            return
+        paying = pay(grant)
+        try:
+            await self._app(scope, receive, _telling(send, _headers(grant)))
+        finally:
+            unpay(paying)
+            grant.end()
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: GatewayError, key: Key | None) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+
+        async def handle(exchange: Exchange) -> None:
+            size = exchange.header(b"content-length") or b"0"
+            if key is not None and size.isdigit() and int(size) <= SMALL:
+                await exchange.read(SMALL)
+            raise error
+
+        told = _headers(self._access.look(key)) if key is not None else []
+        await Endpoint("gate", handle, self._watch)(scope, receive, _telling(send, [*told, *_CORS]))
+
+
+def _is_open(scope: Scope) -> bool:
+    path = scope["path"]
+    return path in OPEN_PATHS or path.startswith("/console/") or scope.get("method") == "OPTIONS"
+
+
+def _counts(scope: Scope) -> bool:
+    if scope["type"] == "websocket":
+        return True
+    return scope["method"] == "POST" and not scope["path"].endswith("/hangup")
+
+
+def _shown(scope: Scope) -> str:
+    """The key in the headers: as OpenAI's clients send it, as Anthropic's do, or as Azure's. Raises KeyRefused, BadRequest."""
+    if _IN_ADDRESS.search(scope["query_string"]):
+        # Addresses are written down by every proxy and browser on the way.
+        raise BadRequest("a key must not stand in the address, where logs would keep it: send Authorization: Bearer")
+    found: list[bytes] = []
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, token = value.partition(b" ")
+            if kind.lower() == b"bearer":
+                found.append(token.strip())
+        elif name in (b"x-api-key", b"api-key"):
+            found.append(value.strip())
+    # A client may send another service's key besides.
+    shown = next((each for each in found if each.startswith(b"tl_")), found[0] if found else b"")
+    if not shown:
+        raise KeyRefused("this gateway asks for a key: send it as Authorization: Bearer tl_...")
+    return shown[: SHOWN_LONGEST + 1].decode("latin-1")
+
+
+def _headers(grant: Grant) -> list[tuple[bytes, bytes]]:
+    told: list[tuple[bytes, bytes]] = []
+    for name, left in zip((b"requests", b"tokens"), grant.left):
+        if left is not None:
+            told += _left(name, left)
+    return told
+
+
+def _left(name: bytes, left: Left) -> Headers:
+    yield b"x-ratelimit-limit-" + name, b"%d" % left.limit
+    yield b"x-ratelimit-remaining-" + name, b"%d" % left.remaining
+    yield b"x-ratelimit-reset-" + name, b"%ds" % math.ceil(left.reset)
+
+
+def _telling(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    """`send`, with these headers on the answer."""
+    if not headers:
+        return send
+
+    def sending(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *headers]
+        return send(message)
+
+    return sending
