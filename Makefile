@@ -22,7 +22,7 @@ gate: ## format, lint, types, import contracts, tests: nothing is set up
 	@echo "== imports"; $(BIN)/lint-imports --no-logo
 	@echo "== tests";   $(BIN)/pytest -q --durations=5 --durations-min=3 $(ARGS)
 
-models: .venv/.local ## pull the model weights (about 220 MB, once)
+models: .venv/.local ## pull the model weights (about 260 MB, once)
 	@$(BIN)/trunkline models pull
 
 system-packages: ## the programs the tests use, by apt where that is allowed

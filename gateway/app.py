@@ -24,6 +24,7 @@ from gateway.loader import Loaded
 from gateway.reload import Reload
 from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
+from gateway.routing.fleet import Fleet
 from gateway.routing.route import CallRoute
 from gateway.routing.sharing import replica_of
 from gateway.state import store as state
@@ -55,7 +56,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
     """`host`: the address that HTTP will be bound to; media is offered there too when it is loopback. `access`: whose keys
     clients need; none by default."""
     access = access or Access()
-    kept = Telemetry(os.environ, samples=[_count_tokens])
+    kept = Telemetry(os.environ, samples=[_bill], prices=loaded.prices, payer=lambda: paying().key_id)
     metrics = kept.metrics
     store = open_store(os.environ.get("REDIS_URL"))
 
@@ -66,12 +67,17 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
             kept.recorder.ejected(Ejection(told.route, route.kind, told.target, seconds, told.reason))
             store.ejected(state.Ejection(told.route, told.target, told.until, told.reason))
 
-    engine = Engine(loaded.routes, loaded.providers, kept.recorder, ejected=ejected)
+    engine = Engine(loaded.routes, loaded.providers, kept.recorder, ejected=ejected, ledger=kept.ledger)
     metrics.ask_standing(engine.standings)
     if store.state != "alone":
         metrics.ask_whether_local(lambda: store.state != "shared")
     warming = Warming(loaded)
-    live = Reload(config, loaded, lambda new: engine.renew(new.routes, new.providers))
+
+    def renew(new: Loaded) -> Fleet:
+        kept.ledger.renew(new.prices)
+        return engine.renew(new.routes, new.providers)
+
+    live = Reload(config, loaded, renew)
     closing = AsyncExitStack()
     calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host) if loaded.calls else None
 
@@ -82,6 +88,9 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
             closing.push_async_callback(live.aclose)
             following = asyncio.create_task(access.run(), name="keys")
             closing.push_async_callback(_stopped, following)
+            if kept.ledger_file is not None:
+                writing = asyncio.create_task(kept.ledger_file.run(), name="ledger")
+                closing.push_async_callback(_stopped, writing)
             watching = asyncio.create_task(live.run(), name="reload")
             closing.push_async_callback(_stopped, watching)
             shared = replica_of(engine.boards, engine.routes, asyncio.get_running_loop().time)
@@ -102,7 +111,9 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
         transcriptions.router(engine, metrics),
         models.router(engine, lambda: live.loaded.calls),
         health.router(lambda: health.Readiness(True, warming.states), metrics),
-        telemetry.router(kept.decisions, kept.feed, engine.standings, kept.trend, metrics, state=lambda: store.state),
+        telemetry.router(
+            kept.decisions, kept.feed, engine.standings, kept.trend, metrics, lambda: store.state, kept.ledger
+        ),
         console.router(),
         *([calls.router] if calls is not None else []),
     ):
@@ -143,9 +154,12 @@ class _Calls:
         stack.push_async_callback(self._registry.aclose)
 
 
-def _count_tokens(sample: Sample) -> None:
-    """On the key whose request the attempt belongs to."""
-    paying().tokens(sample.usage.input_tokens + sample.usage.output_tokens)
+def _bill(sample: Sample) -> None:
+    """To the key whose request the attempt belongs to."""
+    grant = paying()
+    grant.tokens(sample.usage.input_tokens + sample.usage.output_tokens)
+    if sample.cost:
+        grant.charge(sample.cost)
 
 
 async def _warm(warming: Warming, calls: _Calls | None) -> None:

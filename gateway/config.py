@@ -51,6 +51,7 @@ def _tokens(value: object) -> int:
     return int(match[1]) * (1000 if match[2] else 1)
 
 
+Dollars = Annotated[float, Field(ge=0, strict=False)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
 Ports = Annotated[tuple[int, int], BeforeValidator(_port_range)]
 
@@ -152,6 +153,21 @@ class MediaRow(_Row):
     ports: Ports | None = None
 
 
+class PriceRow(_Row):
+    """US dollars for a million tokens (or characters) of each sort, and for a minute of audio."""
+
+    input: Dollars | None = None
+    output: Dollars | None = None
+    cached: Dollars | None = None
+    cache_write: Dollars | None = None
+    reasoning: Dollars | None = None
+    audio_input: Dollars | None = None
+    audio_output: Dollars | None = None
+    image_input: Dollars | None = None
+    characters: Dollars | None = None
+    minute: Dollars | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A mistake in the file: what, and where."""
@@ -176,6 +192,7 @@ class Config:
     routes: Mapping[str, RouteRow] = field(default_factory=dict)
     calls: Mapping[str, CallRow] = field(default_factory=dict)
     media: MediaRow = field(default_factory=MediaRow)
+    prices: Mapping[str, str | PriceRow] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str) -> Problem:
         return Problem(self.file, self.document.line(path), dotted(path), message)
@@ -192,7 +209,7 @@ class BadConfig(ConfigError):
         self.problems = problems
 
 
-_SECTIONS = ("providers", "policies", "routes", "media")
+_SECTIONS = ("providers", "policies", "routes", "media", "prices")
 
 
 def parse(text: str, file: str = "routes.yaml") -> Config:
@@ -221,6 +238,7 @@ def parse(text: str, file: str = "routes.yaml") -> Config:
         rows.each({k: v for k, v in sections["routes"].items() if not _is_call(v)}, ("routes",), RouteRow),
         rows.each({k: v for k, v in sections["routes"].items() if _is_call(v)}, ("routes",), CallRow),
         rows.one(sections["media"], ("media",), MediaRow) or MediaRow(),
+        rows.prices(sections["prices"]),
     )
     if not problems:
         problems = list(_cross_checks(config))
@@ -256,6 +274,19 @@ class _Rows:
             elif (row := self.one({} if value is None else value, (*path, name), model)) is not None:
                 out[name] = row
         return out
+
+    def prices(self, section: dict[str, Any]) -> dict[str, str | PriceRow]:
+        """By target: the one section whose names are not ours to shape."""
+        rows: dict[str, str | PriceRow] = {}
+        for target, value in section.items():
+            path: Path = ("prices", target)
+            if "/" not in str(target):
+                self._problems.append(self._config.problem(path, "not a target; write provider/model"))
+            elif isinstance(value, str):
+                rows[target] = value
+            elif (row := self.one(value, path, PriceRow)) is not None:
+                rows[target] = row
+        return rows
 
     def one(self, value: object, path: Path, model: type[Row]) -> Row | None:
         try:

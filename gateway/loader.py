@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
-from gateway.config import BadConfig, Config, PolicyRow, Problem, ProviderRow, RouteRow, TargetRow
+from gateway.config import BadConfig, Config, PolicyRow, PriceRow, Problem, ProviderRow, RouteRow, TargetRow
 from gateway.contract.provider import (
     Embedder,
     LanguageModel,
@@ -24,6 +25,7 @@ from gateway.contract.provider import (
 from gateway.contract.requests import Kind
 from gateway.contract.weights import Weights
 from gateway.routing.route import CallRoute, Eject, Policy, Route, Target
+from gateway.telemetry.prices import FREE, MILLION, Price, Table, read_table
 
 SERVES: Mapping[Kind, type] = MappingProxyType(
     {"llm": LanguageModel, "stt": SpeechToText, "tts": TextToSpeech, "s2s": SpeechToSpeech, "embed": Embedder}
@@ -39,6 +41,8 @@ class Loaded:
     routes: Mapping[str, Route]
     calls: Mapping[str, CallRoute]
     settings: Mapping[str, Settings] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """By target; one whose price nobody knows is not in it."""
 
     def weights(self) -> tuple[Weights, ...]:
         """What `trunkline models pull` fetches for these routes, asleep or not."""
@@ -87,11 +91,63 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
             else:
                 asleep[each.target] = why
         routes[name] = Route(name, row.kind, tuple(awake), policy_of(config.policy(row)), asleep)
+    table = read_table(_own_table(env))
+    prices = _prices(config, {target for route in routes.values() for target in route.targets}, built, table, problems)
     if problems:
         raise BadConfig(problems)
     providers = {name: b.provider for name, b in built.items() if b.provider is not None}
     settings = {name: b.settings for name, b in built.items() if b.settings is not None}
-    return Loaded(providers, routes, _calls(config), settings)
+    return Loaded(providers, routes, _calls(config), settings, prices)
+
+
+def _own_table(env: Mapping[str, str]) -> Path | None:
+    named = env.get("TRUNKLINE_PRICES")
+    return Path(named).expanduser() if named else None
+
+
+def _prices(
+    config: Config, targets: Iterable[Target], built: Mapping[str, _Built], table: Table, problems: list[Problem]
+) -> dict[str, Price]:
+    """What is known of each target's price: as the file says, nothing for what runs here, else LiteLLM's table."""
+    named = {each.target for route in config.routes.values() for each in route.targets}
+    problems += [
+        config.problem(("prices", name), "no route has this target") for name in config.prices if name not in named
+    ]
+    prices: dict[str, Price] = {}
+    for target in targets:
+        name, row = str(target), config.prices.get(str(target))
+        if isinstance(row, PriceRow):
+            found: Price | None = _price(row)
+        elif row == "free" or (row is None and isinstance(built[target.provider].provider, NeedsWeights)):
+            found = FREE
+        elif row is not None:
+            found = table.price(row)
+            if found is None and table:
+                problems.append(config.problem(("prices", name), f"the table of prices has no {row!r}"))
+        else:
+            module = config.providers.get(target.provider, ProviderRow()).module or target.provider
+            found = table.find(target.provider, module, target.model)
+        if found is not None:
+            prices[name] = found
+    return prices
+
+
+def _price(row: PriceRow) -> Price:
+    def each(dollars: float | None, of: float = MILLION) -> float | None:
+        return None if dollars is None else dollars / of
+
+    return Price(
+        each(row.input),
+        each(row.output),
+        each(row.cached),
+        each(row.cache_write),
+        each(row.reasoning),
+        each(row.audio_input),
+        each(row.audio_output),
+        each(row.image_input),
+        each(row.minute, 60.0),
+        each(row.characters),
+    )
 
 
 class Unfit(str):

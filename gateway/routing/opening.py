@@ -28,6 +28,7 @@ from gateway.routing.race import Race
 from gateway.routing.route import Route, Target
 from gateway.routing.wish import prompt_tokens
 from gateway.telemetry.decisions import Decision, Tried, Why
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.sample import Sample
 
 Verb = Callable[..., Events]
@@ -69,10 +70,14 @@ class Opening:
         decision: Decision,
         recorder: Recorder,
         rng: random.Random,
+        ledger: Ledger | None = None,
     ) -> None:
         self.route, self.request, self.inputs = route, request, inputs
         self.decision = decision
         self._board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
+        self._ledger = ledger
+        self.costs: list[float | None] = []
+        """Of the attempts that are over, US dollars; None for one of which nobody knows."""
         self._whole = is_whole(request)
         self._tokens = prompt_tokens(request) if isinstance(request, ChatRequest) else 0
         self._loop = asyncio.get_running_loop()
@@ -126,6 +131,12 @@ class Opening:
     def take_retry(self) -> bool:
         return self._board.take_retry(self._loop.time())
 
+    def cost(self, attempt: Attempt) -> float | None:
+        """US dollars of the attempts that are over and of this one so far; None if that of one is not known."""
+        so_far = self._ledger.cost(str(attempt.target), attempt.usage) if self._ledger is not None else None
+        known = [each for each in (*self.costs, so_far) if each is not None]
+        return sum(known) if len(known) == len(self.costs) + 1 else None
+
     def settle(self) -> None:
         """The request is over."""
         self.decision.done = True
@@ -136,11 +147,15 @@ class Opening:
         if sample.part == "turn":
             self._board.turn(now, entry.ticket, sample.ttft or 0.0)
         else:
+            if self._ledger is not None:
+                sample = self._ledger.priced(sample)
+            self.costs.append(sample.cost)
             self.inputs.unwatch(attempt.input)
             error = attempt.error
             self._board.ended(now, entry.ticket, sample.outcome, error.retry_after if error else None)
             tried = entry.tried
             tried.outcome, tried.ttft, tried.duration = sample.outcome, sample.ttft, sample.duration
+            tried.cost = sample.cost
             if error is not None:
                 status = f" {error.status}" if error.status is not None else ""
                 tried.error = type(error).__name__ + status

@@ -25,7 +25,7 @@ class Candidate:
 @dataclass(slots=True)
 class Tried:
     """One attempt. `at`: seconds after the decision; `outcome`: None while it runs, "lost" when another was faster;
-    `error`: the class of what went wrong, and its status."""
+    `error`: the class of what went wrong, and its status; `cost`: US dollars, None where nobody knows."""
 
     target: str
     why: Why
@@ -34,6 +34,7 @@ class Tried:
     ttft: float | None = None
     duration: float | None = None
     error: str | None = None
+    cost: float | None = None
 
 
 @dataclass(slots=True)

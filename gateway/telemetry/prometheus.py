@@ -33,6 +33,7 @@ _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75
 """OpenTelemetry's for `gen_ai.server.time_to_first_token`. Ours are finer where people notice."""
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+_ACCOUNT = ("route", "target", "kind")
 _WHO = ("trunkline_route", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 
 
@@ -98,6 +99,13 @@ class Metrics:
         self._seconds = Counter(
             "trunkline_audio_seconds", "Seconds of audio, as providers count", _WHO, registry=registry
         )
+        self._cost = Counter(
+            "trunkline_cost_dollars", "US dollars spent on attempts whose price is known", _ACCOUNT, registry=registry
+        )
+        self._unpriced = Counter(
+            "trunkline_unpriced_attempts", "Attempts of which nobody knows the cost", _ACCOUNT, registry=registry
+        )
+        self._paid = Counter("trunkline_key_cost_dollars", "The same, by key", ["key"], registry=registry)
         self.routing = RoutingMetrics(registry)
         self._series: dict[tuple[str, str], _Series] = {}
         self._outcomes: dict[tuple[str, str, str], Counter] = {}
@@ -116,6 +124,7 @@ class Metrics:
         self._outcome(sample).inc()
         if sample.outcome == "ok":
             series.duration.observe(sample.duration)
+        self._charge(sample)
         usage = sample.usage
         if usage.input_tokens:
             series.read.observe(usage.input_tokens)
@@ -125,6 +134,14 @@ class Metrics:
             series.characters.inc(usage.characters)
         if usage.seconds:
             series.seconds.inc(usage.seconds)
+
+    def _charge(self, sample: Sample) -> None:
+        if sample.cost is None:
+            self._unpriced.labels(sample.route, sample.target, sample.kind).inc()
+        elif sample.cost:
+            self._cost.labels(sample.route, sample.target, sample.kind).inc(sample.cost)
+            if sample.payer is not None:
+                self._paid.labels(sample.payer).inc(sample.cost)
 
     def began(self, endpoint: str) -> None:
         gauge = self._endpoints.get(endpoint)

@@ -37,3 +37,7 @@ class Sample:
     duration: float
     usage: Usage = field(default_factory=Usage)
     part: Literal["attempt", "turn"] = "attempt"
+    cost: float | None = None
+    """US dollars; None where nobody knows."""
+    payer: str | None = None
+    """The id of the key that asked."""

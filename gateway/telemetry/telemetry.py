@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.decision_log import DecisionLog
 from gateway.telemetry.feed import Feed
+from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.ledger_file import open_ledger_file
+from gateway.telemetry.prices import Price
 from gateway.telemetry.prometheus import Metrics
 from gateway.telemetry.recorder import Recorder, Sink
 from gateway.telemetry.sample import Sample
@@ -29,14 +32,25 @@ class Telemetry:
         metrics: Metrics | None = None,
         feed: Feed | None = None,
         samples: Sequence[Sink[Sample]] = (),
+        prices: Mapping[str, Price] | None = None,
+        payer: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`payer`: the id of the key whose request the current task works on."""
+        self.ledger = Ledger(prices or {}, payer)
+        self.ledger_file = open_ledger_file(environ.get("TRUNKLINE_LEDGER"))
         self.metrics = metrics if metrics is not None else Metrics()
         self.decisions = DecisionLog()
         self.feed = feed if feed is not None else Feed()
         self.trend = Trend(time.monotonic)
         self.traces = open_traces(environ)
         self.recorder = Recorder(
-            [self.metrics.sample, self.trend.sample, *samples],
+            [
+                self.metrics.sample,
+                self.trend.sample,
+                self.ledger.sample,
+                *([self.ledger_file.sample] if self.ledger_file is not None else []),
+                *samples,
+            ],
             decided=[self.decisions.decided],
             settled=[
                 self.metrics.routing.settled,
