@@ -58,7 +58,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
     access = access or Access()
     kept = Telemetry(os.environ, samples=[_bill], prices=loaded.prices, payer=lambda: paying().key_id)
     metrics = kept.metrics
-    store = open_store(os.environ.get("REDIS_URL"))
+    store = open_store(os.environ.get("REDIS_URL"), os.environ.get("TRUNKLINE_URL"))
 
     def ejected(told: Ejected) -> None:
         route = engine.routes.get(told.route)
@@ -79,7 +79,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
 
     live = Reload(config, loaded, renew)
     closing = AsyncExitStack()
-    calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host) if loaded.calls else None
+    calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host, store) if loaded.calls else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -125,7 +125,15 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
 class _Calls:
     """What only calls need. Costs 50 MB of imports, so it is made only where a route of kind call is."""
 
-    def __init__(self, config: Config, routes: CallRoutes, engine: Engine, metrics: Metrics, host: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        routes: CallRoutes,
+        engine: Engine,
+        metrics: Metrics,
+        host: str,
+        directory: state.Directory,
+    ) -> None:
         from gateway.api import calls
         from gateway.calls.registry import Registry
         from gateway.calls.smart_turn import SmartTurn
@@ -139,7 +147,7 @@ class _Calls:
         if asleep is not None:
             log.warning("turns end by silence alone: smart-turn %s", asleep)
         self._webrtc = WebRtc(Media(tuple(row.addresses), row.announce, row.ports), host)
-        self._registry = Registry(engine, open_vad(), None if asleep else self._turn_model)
+        self._registry = Registry(engine, open_vad(), None if asleep else self._turn_model, directory=directory)
         metrics.count_calls(lambda: len(self._registry))
         self.router = calls.router(self._registry, self._webrtc, engine.routes, routes, metrics)
 

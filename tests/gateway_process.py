@@ -39,11 +39,17 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(
-    config: Path = ROOT / "routes.yaml", *more: str, verify: ssl.SSLContext | bool = True, redis: str = ""
+    config: Path = ROOT / "routes.yaml",
+    *more: str,
+    verify: ssl.SSLContext | bool = True,
+    redis: str = "",
+    reached_at: str = "",
 ) -> AsyncIterator[GatewayProcess]:
-    """`more`: arguments of `trunkline serve`; `verify`: who its certificate is trusted by; `redis`: the URL of what it shares.
+    """`more`: arguments of `trunkline serve`; `verify`: who its certificate is trusted by; `redis`: the URL of what it shares;
+    `reached_at`: its own, for other replicas.
     Keys of cloud providers are kept from it."""
-    env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | {"REDIS_URL": redis}
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    env |= {"REDIS_URL": redis, "TRUNKLINE_URL": reached_at}
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--config", str(config), *more]
     began = monotonic()
     process = await asyncio.create_subprocess_exec(

@@ -5,6 +5,8 @@
     DELETE /v1/realtime/calls/{id}          hang up; so does POST .../hangup
     GET    /v1/calls/{id}                   what is going on; DELETE hangs up
 
+A call lives in one process. Another replica answers 421 for it, with who holds it, where both share a Redis.
+
 An offer is SDP as it is (`application/sdp`), or OpenAI's form of `sdp` and `session`. The call's route is the query's
 `model`, else the session's, else the first route of kind call. The answer's type is the one that Accept names; for `*/*`
 it is `application/sdp` after SDP (WHIP demands it) and `text/plain` after a form (which is what OpenAI sends).
@@ -29,7 +31,7 @@ from gateway.api.form import read_form
 from gateway.calls.call import Call
 from gateway.calls.gateway_codec import turn_json
 from gateway.calls.registry import CallsFull, Registry
-from gateway.contract.errors import BadRequest, NoSuchRoute, NoTargetAwake, WrongKind
+from gateway.contract.errors import BadRequest, CallElsewhere, NoSuchRoute, NoTargetAwake, WrongKind
 from gateway.routing.route import CallRoute, Route
 from gateway.transports.webrtc import WebRtc, WebRtcTransport
 
@@ -113,7 +115,7 @@ class Calls:
         if _content_type(exchange) != _FRAGMENT:
             raise BadRequest(f"send candidates as {_FRAGMENT}", status=415)
         body = await exchange.read(BODY_LIMIT)
-        call = self._call(exchange)
+        call = await self._call(exchange)
         transport = self._transports.get(call.id)
         if transport is None:
             raise BadRequest("this call is not one of WebRTC", status=405)
@@ -123,13 +125,13 @@ class Calls:
 
     async def hang_up(self, exchange: Exchange) -> None:
         await exchange.read(BODY_LIMIT)
-        call = self._call(exchange)
+        call = await self._call(exchange)
         await self._registry.end(call.id)
         await exchange.reply(200, b"")
 
     async def show(self, exchange: Exchange) -> None:
         await exchange.read(BODY_LIMIT)
-        call = self._call(exchange)
+        call = await self._call(exchange)
         transport = self._transports.get(call.id)
         told = {
             "id": call.id,
@@ -142,11 +144,16 @@ class Calls:
         }
         await exchange.reply(200, orjson.dumps(told), headers=((b"cache-control", b"no-store"),))
 
-    def _call(self, exchange: Exchange) -> Call:
-        call = self._registry.get(exchange.scope["path_params"]["call_id"])
-        if call is None or self._owners.get(call) != exchange.grant.key_id:  # another's call is none that there is
-            raise BadRequest("there is no such call, or it is over", status=404)
-        return call
+    async def _call(self, exchange: Exchange) -> Call:
+        call_id = exchange.scope["path_params"]["call_id"]
+        call = self._registry.get(call_id)
+        key_id = exchange.grant.key_id  # another's call is none that there is, wherever it is held
+        if call is not None and self._owners.get(call) == key_id:
+            return call
+        held = None if call is not None else await self._registry.elsewhere(call_id)
+        if held is not None and held.owner == key_id:
+            raise CallElsewhere(held.replica, held.url)
+        raise BadRequest("there is no such call, or it is over", status=404)
 
     def _route(self, exchange: Exchange, session: dict[str, Any] | None) -> CallRoute:
         calls = self._calls()

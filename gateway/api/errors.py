@@ -1,7 +1,8 @@
 """Errors as OpenAI's clients expect them: {"error": {"message", "type", "param", "code"}}, a status, and what to do next.
 
-`attempts` is ours, where several targets were tried. `x-should-retry: false` says that trying again now is no use: the
-gateway has done it (openai-python obeys it). Messages name routes, providers, statuses and limits, never what was said.
+`attempts` is ours, where several targets were tried, and so are `replica` and `url`, where another one holds the call.
+`x-should-retry: false` says that trying again now is no use: the gateway has done it (openai-python obeys it). Messages name
+routes, providers, statuses and limits, never what was said.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gateway.contract.errors import (
     AllTargetsFailed,
     BadRequest,
     BudgetSpent,
+    CallElsewhere,
     ContextTooLong,
     FailedAttempt,
     GatewayError,
@@ -69,7 +71,7 @@ def request_id(scope: Scope) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is told of an error. `attempts`: the targets that were tried."""
+    """What is told of an error. `attempts`: the targets that were tried; `more`: fields of ours."""
 
     status: int
     message: str
@@ -78,6 +80,7 @@ class Failure:
     code: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
     attempts: tuple[FailedAttempt, ...] = ()
+    more: tuple[tuple[str, object], ...] = ()
 
     def fields(self) -> dict[str, object]:
         error: dict[str, object] = {
@@ -85,6 +88,7 @@ class Failure:
             "type": self.type,
             "param": self.param,
             "code": self.code,
+            **dict(self.more),
         }
         if self.attempts:
             error["attempts"] = [
@@ -113,6 +117,9 @@ def failure(error: BaseException, request_id: str) -> Failure:
             return Failure(error.status, str(error), param=error.param, code=_CODES.get(error.status))
         case KeyRefused() | RouteNotAllowed() | LimitReached() | BudgetSpent() | AccessUnknown():
             return _denied(error)
+        case CallElsewhere():
+            held = (("replica", error.replica), ("url", error.url))
+            return Failure(421, str(error), code="call_elsewhere", more=held)
         case NoTargetAwake():
             return Failure(503, str(error), _SERVER, "model", "no_target_awake", (_NO_RETRY,))
         case AllTargetsFailed():

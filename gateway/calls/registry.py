@@ -1,4 +1,4 @@
-"""Registry: the calls that are going on. Starts them, owns their tasks, ends them."""
+"""Registry: the calls that are going on. Starts them, owns their tasks, ends them, and has the other replicas know of them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from gateway.calls.timeline import Timeline
 from gateway.calls.transport import Transport
 from gateway.contract.errors import BadRequest, GatewayError
 from gateway.routing.route import CallRoute
+from gateway.state.memory import MemoryStore
+from gateway.state.store import Directory, Held
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,8 @@ def new_id(prefix: str) -> str:
 
 
 class Registry:
-    """`vad`: makes one call's VAD. `turn_model`: shared by all calls; without it, turns end by silence alone."""
+    """`vad`: makes one call's VAD. `turn_model`: shared by all calls; without it, turns end by silence alone.
+    `directory`: where other replicas look for calls; without it, they find none of ours, nor we of theirs."""
 
     def __init__(
         self,
@@ -52,10 +55,12 @@ class Registry:
         turn_model: TurnModel | None = None,
         rules: CallRules | None = None,
         most: int = 50,
+        directory: Directory | None = None,
     ) -> None:
         self._engine, self._vad, self._turn_model = engine, vad, turn_model
         self._rules, self._most = rules or CallRules(), most
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
+        self._directory = directory or MemoryStore()
         self._closing = False
 
     def __len__(self) -> int:
@@ -80,11 +85,16 @@ class Registry:
         paying().hold()  # the caller's key pays until the call is over
         task = asyncio.create_task(self._run(call), name=f"call {call_id}")
         self._calls[call_id] = (call, task)
+        self._directory.register(call_id, paying().key_id)
         return call
 
     def get(self, call_id: str) -> Call | None:
         entry = self._calls.get(call_id)
         return None if entry is None else entry[0]
+
+    async def elsewhere(self, call_id: str) -> Held | None:
+        """Who holds a call that is none of ours; None also where the directory cannot say at once."""
+        return await self._directory.find(call_id)
 
     async def end(self, call_id: str, reason: str = "hangup") -> bool:
         """Returns once it is over; False if there is no such call."""
@@ -113,6 +123,7 @@ class Registry:
         finally:
             paying().end()
             del self._calls[call.id]
+            self._directory.unregister(call.id)
 
     def _call(self, call_id: str, route: CallRoute, given: Settings | None, transport: Transport) -> Call:
         now = asyncio.get_running_loop().time

@@ -10,6 +10,7 @@ GatewayError
     LimitReached           the key has used what it may for now
     BudgetSpent            the key has spent its money for this day or month
     AccessUnknown          what the key may do cannot be found out now
+    CallElsewhere          another replica of the gateway holds the call
     ConfigError            routes.yaml is at fault
     AllTargetsFailed       every attempt failed; carries them
     ProviderError          one attempt failed
@@ -91,6 +92,14 @@ class BudgetSpent(GatewayError):
 class AccessUnknown(GatewayError):
     def __init__(self, what: str) -> None:
         super().__init__(f"what this key {what} cannot be found out now: try again soon")
+
+
+class CallElsewhere(GatewayError):
+    """`replica`: the name of the one that holds the call; `url`: where it is reached, if it says."""
+
+    def __init__(self, replica: str, url: str | None) -> None:
+        super().__init__(f"replica {replica} of this gateway holds the call: send it there")
+        self.replica, self.url = replica, url
 
 
 class ConfigError(GatewayError):

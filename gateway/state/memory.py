@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.state.store import Ejection, Replica, State
+from gateway.state.store import Ejection, Held, Replica, State
 
 
 class MemoryStore:
@@ -15,9 +15,9 @@ class MemoryStore:
 
     def ejected(self, ejection: Ejection) -> None: ...
 
-    def register(self, call_id: str, address: str) -> None: ...
+    def register(self, call_id: str, owner: str | None = None) -> None: ...
 
     def unregister(self, call_id: str) -> None: ...
 
-    async def find(self, call_id: str) -> str | None:
+    async def find(self, call_id: str) -> Held | None:
         return None

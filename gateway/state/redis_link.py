@@ -2,7 +2,7 @@
 
     trunkline:1:replicas           sorted set: names of replicas by when they last spoke, by Redis' clock
     trunkline:1:replica:NAME       what it says; gone when it was silent for `forget`
-    trunkline:1:call:ID            the address of the replica that holds the call; gone when it was not renewed
+    trunkline:1:call:ID            the replica that holds the call; gone when it was not renewed
     trunkline:1:DB:news            channel: ejections. Channels know no databases, hence the number
     trunkline:1:DB:echo:NAME       channel: a replica to itself, so that it knows when it is not heard any more
 
@@ -12,7 +12,7 @@ Plain commands only, none on more than a few keys of ours: no script that could 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -23,14 +23,15 @@ from redis.exceptions import RedisError
 
 from gateway.contract.errors import ConfigError
 from gateway.state.exchange import PEERS
-from gateway.state.wire import LARGEST, is_replica
+from gateway.state.store import Held
+from gateway.state.wire import LARGEST, Garbled, decode_held, is_replica
 
 PREFIX = "trunkline:1:"
 """The number changes when what is said changes its meaning: old and new replicas then do not hear each other."""
 DOWN = (RedisError, OSError, TimeoutError)
 CONNECTIONS = 16
-ADDRESS = 256
-"""Bytes of a replica's address."""
+_HELD = 256
+"""Bytes that say who holds a call."""
 
 
 class RedisLink:
@@ -86,24 +87,25 @@ class RedisLink:
             raise
         return subscription
 
-    async def hold(self, calls: Mapping[str, str], keep: float) -> None:
-        """These calls are at these addresses, for `keep` seconds."""
+    async def hold(self, calls: Mapping[str, bytes], keep: float) -> None:
+        """These calls are held by those, for `keep` seconds."""
         async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:
-            for call_id, address in calls.items():
-                pipe.set(_call(call_id), address, px=_ms(keep))
+            for call_id, held in calls.items():
+                pipe.set(_call(call_id), held, px=_ms(keep))
             await pipe.execute()
 
-    async def release(self, calls: Sequence[str]) -> None:
+    async def release(self, calls: Collection[str]) -> None:
         if calls:
             async with self._in_time():
                 await self._redis.delete(*map(_call, calls))
 
-    async def find(self, call_id: str) -> str | None:
+    async def find(self, call_id: str) -> Held | None:
         async with self._in_time():
-            found = await self._redis.getrange(_call(call_id), 0, ADDRESS)
-        address = found.decode("latin-1") if isinstance(found, bytes) and len(found) <= ADDRESS else ""
-        # Whoever uses it puts it into a header or a request: nothing that could end one.
-        return address if address.isascii() and address.isprintable() and " " not in address and address else None
+            found = await self._redis.getrange(_call(call_id), 0, _HELD)
+        try:
+            return decode_held(found if isinstance(found, bytes) else b"")
+        except Garbled:
+            return None
 
     async def leave(self) -> None:
         async with self._in_time(), self._redis.pipeline(transaction=False) as pipe:

@@ -17,7 +17,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from gateway.state.exchange import Exchange
 from gateway.state.redis_link import DOWN, RedisLink, Subscription
 from gateway.state.shared_clock import SharedClock
-from gateway.state.store import Ejection, Replica, State
+from gateway.state.store import Ejection, Held, Replica, State
+from gateway.state.wire import encode_held
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +39,29 @@ class Pace:
     patience: float = 1.0
     quiet: float = 3.0
     forget: float = 60.0
-    call: float = 15.0
+    call: float = 6.0
     find: float = 0.05
     backoff: float = 5.0
     leave: float = 0.5
 
 
 class RedisStore:
-    """Raises ConfigError for a URL that cannot be used. What it is told costs microseconds, whatever Redis does."""
+    """Raises ConfigError for a URL that cannot be used. What it is told costs microseconds, whatever Redis does.
 
-    def __init__(self, url: str, pace: Pace | None = None, rng: random.Random | None = None) -> None:
+    `name`: this replica's, as the others are told it; `reached_at`: its URL.
+    """
+
+    def __init__(
+        self, url: str, pace: Pace | None = None, rng: random.Random | None = None, reached_at: str | None = None
+    ) -> None:
         self._pace, self._rng = pace or Pace(), rng or random.Random()
-        self._me = secrets.token_hex(8)
-        self._link = RedisLink(url, self._me, self._pace.patience)
+        self.name = secrets.token_hex(8)
+        self._link = RedisLink(url, self.name, self._pace.patience)
         self._clock = SharedClock()
         self._exchange: Exchange | None = None
-        self._calls: dict[str, str] = {}
+        self._reached_at = reached_at
+        self._calls: dict[str, bytes] = {}  # as Redis is told them
+        self._over: set[str] = set()  # calls that ended, until Redis was told
         self._renew_at = 0.0
         self._telling: deque[Callable[[], Awaitable[None]]] = deque(maxlen=TELLING)
         self._told = asyncio.Event()
@@ -66,7 +74,7 @@ class RedisStore:
 
     async def run(self, replica: Replica) -> None:
         """See Store. One task; its own are children of it."""
-        exchange = self._exchange = Exchange(replica, self._me, self._clock, self._pace.forget)
+        exchange = self._exchange = Exchange(replica, self.name, self._clock, self._pace.forget)
         try:
             while True:
                 subscription = await self._joined(exchange)
@@ -89,17 +97,18 @@ class RedisStore:
             exchange.eject(ejection, now)
             self._tell(lambda: self._link.publish(exchange.news(ejection, now)))
 
-    def register(self, call_id: str, address: str) -> None:
-        if len(call_id) <= LONGEST_ID:
-            self._calls[call_id] = address
-            self._tell(partial(self._link.hold, {call_id: address}, self._pace.call))
+    def register(self, call_id: str, owner: str | None = None) -> None:
+        if _is_call(call_id):
+            held = self._calls[call_id] = encode_held(Held(self.name, owner, self._reached_at))
+            self._tell(partial(self._hold, {call_id: held}))
 
     def unregister(self, call_id: str) -> None:
-        if self._calls.pop(call_id, None) is not None:
-            self._tell(partial(self._link.release, [call_id]))
+        if self._calls.pop(call_id, None) is not None and self._state == "shared":  # else it expires
+            self._over.add(call_id)
+            self._tell(self._release)
 
-    async def find(self, call_id: str) -> str | None:
-        if self._state != "shared" or len(call_id) > LONGEST_ID:
+    async def find(self, call_id: str) -> Held | None:
+        if self._state != "shared" or not _is_call(call_id):
             return None
         with suppress(*DOWN):
             async with asyncio.timeout(self._pace.find), self._finding:
@@ -161,13 +170,24 @@ class RedisStore:
         now = loop.time()
         self._clock.sample(sent, now, server)
         if self._calls and now >= self._renew_at:
-            await self._link.hold(dict(self._calls), self._pace.call)
+            await self._hold(dict(self._calls))
             self._renew_at = now + self._pace.call / 3.0
         names = await self._link.speak(exchange.statement(now), self._clock.shared(now), self._pace.forget)
         for name, raw in (await self._link.read(names)).items() if names else ():
             exchange.read(name, raw, loop.time())
             await asyncio.sleep(0)  # each may be long: requests come first
         exchange.forget_silent(now)
+
+    async def _hold(self, calls: dict[str, bytes]) -> None:
+        await self._link.hold(calls, self._pace.call)
+        if over := calls.keys() - self._calls.keys():  # meanwhile, and Redis may have been told that first
+            self._over.update(over)
+            await self._release()
+
+    async def _release(self) -> None:
+        over = list(self._over)
+        await self._link.release(over)
+        self._over.difference_update(over)
 
     async def _listen(self, subscription: Subscription, exchange: Exchange) -> None:
         while True:
@@ -187,7 +207,7 @@ class RedisStore:
         with suppress(*DOWN):
             if self._state == "shared":
                 async with asyncio.timeout(self._pace.leave):
-                    await self._link.release(list(self._calls))
+                    await self._link.release(self._calls.keys() | self._over)
                     await self._link.leave()
         with suppress(*DOWN):
             await self._link.aclose()
@@ -200,6 +220,11 @@ class RedisStore:
                 log.info("state is shared")
             else:
                 log.warning("state is %s: %s", state, type(why).__name__)
+
+
+def _is_call(call_id: str) -> bool:
+    """Whether it can be the id of one: anything may be asked for."""
+    return 0 < len(call_id) <= LONGEST_ID and call_id.isascii() and call_id.isprintable()
 
 
 def _first(error: BaseException) -> BaseException:

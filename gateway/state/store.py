@@ -29,6 +29,16 @@ def key_of(route: str, target: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Where a call is. `replica`: the name of who holds it; `owner`: the id of its caller's key, if it has one; `url`: where
+    the replica says it is reached, if it does."""
+
+    replica: str
+    owner: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ejection:
     """`until`: a moment of the loop's clock. `reason`: a few words of ours."""
 
@@ -54,7 +64,19 @@ class Replica:
     ejected: Callable[[Ejection], None]
 
 
-class Store(Protocol):
+class Directory(Protocol):
+    """Which replica holds which call."""
+
+    def register(self, call_id: str, owner: str | None = None) -> None:
+        """The call is held here: the others are told soon, and again and again until `unregister`."""
+
+    def unregister(self, call_id: str) -> None: ...
+
+    async def find(self, call_id: str) -> Held | None:
+        """The replica that holds the call; None where that cannot be said at once. Not for our own calls."""
+
+
+class Store(Directory, Protocol):
     @property
     def state(self) -> State: ...
 
@@ -63,11 +85,3 @@ class Store(Protocol):
 
     def ejected(self, ejection: Ejection) -> None:
         """By this replica; the others are told at once. Not for those heard of others."""
-
-    def register(self, call_id: str, address: str) -> None:
-        """The call is held here, and this replica answers at `address`; renewed until `unregister`."""
-
-    def unregister(self, call_id: str) -> None: ...
-
-    async def find(self, call_id: str) -> str | None:
-        """The address of the replica that holds the call; None where that cannot be said at once. Not for our own calls."""

@@ -2,24 +2,29 @@
 
     {"at": 1763858665.123, "sums": {"chat\\u001fopenai/gpt-4o-mini": [...]}, "out": {...}}    every replica, each second
     {"by": "5f0c...", "out": {"chat\\u001fopenai/gpt-4o-mini": [1763858670.123, "3 failures"]}}    at once
+    5f0c... 1a2b3c4d http://10.0.0.1:8080    who holds a call, for which key, and is reached where; `-` for none
 
 Moments are Unix seconds by Redis' clock.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from gateway.state.store import SEPARATOR, Sums
+from gateway.state.store import SEPARATOR, Held, Sums
 
 LARGEST = 256 * 1024
 """Bytes of a statement: about 300 targets with all their sums."""
 _ROWS, _NUMBERS, _KEY, _REASON = 2048, 256, 512, 80
 _HUGE = 1e15
+_NONE = "-"
+_OWNER = re.compile(r"-|[0-9a-zA-Z_]{1,64}")
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]{2,45}\]|[a-zA-Z0-9._-]{1,200})(:[0-9]{1,5})?")
 _NUMERIC = frozenset((int, float))
 
 Out = Mapping[str, tuple[float, str]]
@@ -72,6 +77,23 @@ def decode_news(raw: bytes) -> News:
 def is_replica(name: str) -> bool:
     """Whether it is a name that replicas give themselves: 16 hexadecimal digits, fit to be logged."""
     return len(name) == 16 and all(each in "0123456789abcdef" for each in name)
+
+
+def is_url(text: str) -> bool:
+    """Whether it is the URL of a host and no more: whoever is told it puts it into a header or a request."""
+    return _URL.fullmatch(text) is not None
+
+
+def encode_held(held: Held) -> bytes:
+    return f"{held.replica} {held.owner or _NONE} {held.url or _NONE}".encode()
+
+
+def decode_held(raw: bytes) -> Held:
+    """Raises Garbled."""
+    match raw.decode("latin-1").split(" "):
+        case [replica, owner, url] if is_replica(replica) and _OWNER.fullmatch(owner) and (url == _NONE or is_url(url)):
+            return Held(replica, None if owner == _NONE else owner, None if url == _NONE else url)
+    raise Garbled
 
 
 def _rounded(out: Out) -> dict[str, tuple[float, str]]:

@@ -21,6 +21,7 @@ from gateway.contract.requests import Commit, Input, SpeakRequest
 from gateway.media.reach import Media
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute, Policy, Route, Target
+from gateway.state.store import Directory
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 from gateway.transports.webrtc import WebRtc
@@ -81,7 +82,11 @@ class CallGateway:
 
 @asynccontextmanager
 async def call_gateway(
-    stt: Sequence[str] = (), llm: Sequence[str] = (), most: int = 50, greeting: str = ""
+    stt: Sequence[str] = (),
+    llm: Sequence[str] = (),
+    most: int = 50,
+    greeting: str = "",
+    directory: Directory | None = None,
 ) -> AsyncIterator[CallGateway]:
     """Routes: `agent` and `other` of kind call, `drowsy` whose tts has no target, and the three kinds they are made of."""
     ear, mind, voice = Ear(list(stt)), Mind(list(llm)), Singer()
@@ -97,7 +102,7 @@ async def call_gateway(
         "drowsy": CallRoute("drowsy", "listen", "chat", "mute"),
     }
     engine = Engine(routes, {"ear": ear, "mind": mind, "voice": voice}, NoRecorder())
-    registry = Registry(engine, lambda: loudness_vad, Knows(), most=most)
+    registry = Registry(engine, lambda: loudness_vad, Knows(), most=most, directory=directory)
     webrtc = WebRtc(Media(), "127.0.0.1", gone_after=1.0)
     app = FastAPI()
     errors.install(app)

@@ -10,6 +10,8 @@ import httpx
 import psutil
 import pytest
 
+from gateway.state.memory import MemoryStore
+from gateway.state.store import Held
 from tests.api.call_gateway import HERTZ, CallGateway, call_gateway
 from tests.caller import RATE, Caller
 from tests.serving import Served, client
@@ -279,3 +281,22 @@ async def test_the_caller_is_greeted() -> None:
     async with call_gateway(greeting="Welcome.") as gateway, Caller(gateway.url) as caller:
         await caller.until("output_audio_buffer.started")
         await caller.heard.until(lambda: caller.heard.voice_after(0))
+
+
+class Elsewhere(MemoryStore):
+    """A directory in which every call is another replica's, for a caller with that key."""
+
+    def __init__(self, owner: str | None) -> None:
+        self._owner = owner
+
+    async def find(self, call_id: str) -> Held:
+        return Held("00000000000000aa", self._owner, "http://10.0.0.9:8080")
+
+
+@pytest.mark.parametrize(("owner", "status"), [(None, 421), ("1a2b3c4d", 404)])
+async def test_where_a_call_is_held_is_told_to_nobody_but_its_owner(owner: str | None, status: int) -> None:
+    async with call_gateway(directory=Elsewhere(owner)) as gateway, httpx.AsyncClient(base_url=gateway.url) as http:
+        for method, path in (("GET", "/v1/calls/rtc_9"), ("DELETE", "/v1/calls/rtc_9"), ("DELETE", f"{PATH}/rtc_9")):
+            answer = await http.request(method, path)
+            assert answer.status_code == status
+            assert ("10.0.0.9" in answer.text) == (status == 421)

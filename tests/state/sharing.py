@@ -31,6 +31,11 @@ class Noted:
     forgotten: list[str] = field(default_factory=list)
     ejected: list[Ejection] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        assert isinstance(self.store, RedisStore)
+        return self.store.name
+
     def replica(self) -> Replica:
         return Replica(lambda: self.sums, self._merge, self._forget, self.ejected.append)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.state.redis_store import Pace, RedisStore
+from gateway.state.store import Held
 from tests.redis_server import RedisServer, detour, free_port, redis_server
 from tests.state.sharing import BRISK, Lag, Noted, sharing, until
 
@@ -32,7 +33,7 @@ async def unmoved(one: Noted) -> AsyncIterator[None]:
         while asking:
             began = time.monotonic()
             one.store.ejected(one.ejection("fake/a", 1.0))
-            one.store.register("rtc_1", "http://10.0.0.1:8080")
+            one.store.register("rtc_1")
             await one.store.find("rtc_2")
             one.store.unregister("rtc_1")
             times.append(time.monotonic() - began)
@@ -215,7 +216,7 @@ async def test_calls_are_found_again_as_soon_as_redis_is_back() -> None:
     pace = replace(BRISK, call=30.0, find=1.0)
     async with redis_server() as redis, sharing(redis.url, pace=pace) as one, sharing(redis.url, pace=pace) as two:
         await shared(one)
-        one.store.register("rtc_1", "http://10.0.0.1:8080")
+        one.store.register("rtc_1")
         await asyncio.sleep(0.5)  # a few beats: it is not due for long
         await redis.kill()
         await local(one)
@@ -223,7 +224,7 @@ async def test_calls_are_found_again_as_soon_as_redis_is_back() -> None:
         await redis.start()
         await shared(one)
         await shared(two)
-        assert await two.store.find("rtc_1") == "http://10.0.0.1:8080"
+        assert await two.store.find("rtc_1") == Held(one.name)
 
 
 async def test_news_that_stop_coming_are_noticed(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,14 +21,25 @@ from redis.asyncio import Redis
 from gateway.contract.errors import ConfigError
 from gateway.state.opening import open_store
 from gateway.state.redis_store import RedisStore
+from gateway.state.store import Held
 from tests.needs import ROOT
-from tests.redis_server import RedisServer, free_port, redis_server
+from tests.redis_server import RedisServer, detour, free_port, redis_server
 from tests.state.sharing import BRISK, Noted, sharing, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.needs("redis-server")]
 
 PATIENT = replace(BRISK, find=1.0)
 """Of a machine that is busy with other tests."""
+NO_URLS = (
+    "http://a\r\nset-cookie: b",
+    "http://a b",
+    "http://\u00fc",
+    "http://me:pw@a",
+    "file:///etc",
+    "http://a/b",
+    "h" * 1000,
+)
+ONE = "00000000000000aa"
 A, B = "chat\x1ffake/a", "chat\x1ffake/b"
 
 
@@ -85,36 +96,73 @@ async def test_a_replica_that_died_is_forgotten() -> None:
 
 async def test_a_call_is_found_by_the_others_until_it_ends() -> None:
     async with redis_server() as redis, sharing(redis.url, pace=BRISK) as one, sharing(redis.url, pace=PATIENT) as two:
-        one.store.register("rtc_1", "http://10.0.0.1:8080")  # before it joined
+        one.store.register("rtc_1")  # before it joined
         await until(lambda: both_shared(one, two))
-        one.store.register("rtc_2", "http://10.0.0.1:8080")
+        one.store.register("rtc_2")
         await asyncio.sleep(2.0 * BRISK.call)  # renewed meanwhile
-        assert await two.store.find("rtc_1") == "http://10.0.0.1:8080"
-        assert await two.store.find("rtc_2") == "http://10.0.0.1:8080"
+        assert await two.store.find("rtc_1") == Held(one.name)
+        assert await two.store.find("rtc_2") == Held(one.name)
         one.store.unregister("rtc_1")
         await asyncio.sleep(0.1)
         assert await two.store.find("rtc_1") is None
-        assert await two.store.find("x" * 100_000) is None
         assert await redis.keys() != []
 
 
 async def test_a_call_of_a_replica_that_was_killed_is_not_found_for_long() -> None:
     async with redis_server() as redis, sharing(redis.url, pace=PATIENT) as one:
         await until(lambda: both_shared(one))
-        await redis.ask("SET", "trunkline:1:call:rtc_9", "http://10.0.0.9:8080", "PX", "300")
-        assert await one.store.find("rtc_9") == "http://10.0.0.9:8080"
+        await redis.ask("SET", "trunkline:1:call:rtc_9", "00000000000000aa 1a2b3c4d http://10.0.0.9:8080", "PX", "300")
+        assert await one.store.find("rtc_9") == Held("00000000000000aa", "1a2b3c4d", "http://10.0.0.9:8080")
         await asyncio.sleep(0.4)
         assert await one.store.find("rtc_9") is None
-        for nonsense in ("http://a\r\nset-cookie: b", "http://a b", "http://\u00fc", "h" * 1000, ""):
-            await redis.ask("SET", "trunkline:1:call:rtc_9", nonsense)
+
+
+async def test_what_is_no_replica_is_not_believed_to_hold_a_call() -> None:
+    async with redis_server() as redis, sharing(redis.url, pace=PATIENT) as one:
+        await until(lambda: both_shared(one))
+        for held in (
+            "",
+            "http://a",
+            "a - http://a",
+            ONE,
+            f"{ONE} -",
+            f"{ONE} - - -",
+            f"{ONE}  -",
+            *(f"{ONE} - {url}" for url in NO_URLS),
+        ):
+            await redis.ask("SET", "trunkline:1:call:rtc_9", held)
             assert await one.store.find("rtc_9") is None
+        for call_id in ("", "rtc_\u00fc", "rtc_9\r\nDEL x", "x" * 100_000):
+            one.store.register(call_id)
+            assert await one.store.find(call_id) is None
+        assert one.store.state == "shared"
+
+
+async def test_a_call_that_ends_while_redis_is_told_of_it_is_not_left_there() -> None:
+    async with redis_server() as redis, detour(redis.port, 0.15) as port:
+        async with sharing(f"redis://127.0.0.1:{port}", pace=replace(BRISK, call=30.0)) as one:
+            await until(lambda: both_shared(one))
+            for n in range(5):
+                one.store.register(f"rtc_{n}")
+                await asyncio.sleep(0.05)
+                one.store.unregister(f"rtc_{n}")
+            one.store.register("rtc_last")
+            await until(lambda: both_shared(one))
+            await asyncio.sleep(3.0)
+            assert [key for key in await redis.keys() if ":call:" in key] == ["trunkline:1:call:rtc_last"]
+            one.store.unregister("rtc_last")
+            await asyncio.sleep(0.5)
+            one.store.register("rtc_brief")
+            await asyncio.sleep(0.05)
+            one.store.unregister("rtc_brief")  # and it stops at once
+        assert await redis.keys() == []
 
 
 async def test_leaving_takes_everything_back_and_closes_every_connection() -> None:
     async with redis_server() as redis:
         async with sharing(redis.url, {A: [1.0, 1.0]}) as one:
             await until(lambda: both_shared(one))
-            one.store.register("rtc_1", "http://10.0.0.1:8080")
+            one.store.register("rtc_1")
             await asyncio.gather(*(one.store.find("rtc_2") for _ in range(100)))
             assert len((await redis.ask("CLIENT", "LIST")).splitlines()) > 1
         assert await redis.keys() == []
@@ -158,9 +206,9 @@ async def test_the_rights_that_the_documentation_names_suffice() -> None:
         async with sharing(url, {A: [1.0, 1.0]}, PATIENT) as one, sharing(url, pace=PATIENT) as two:
             await until(lambda: both_shared(one, two) and two.merged)
             one.store.ejected(one.ejection("fake/a", 5.0))
-            one.store.register("rtc_1", "http://10.0.0.1:8080")
+            one.store.register("rtc_1")
             await until(lambda: two.ejected)
-            assert await two.store.find("rtc_1") == "http://10.0.0.1:8080"
+            assert await two.store.find("rtc_1") == Held(one.name)
             one.store.unregister("rtc_1")
             await asyncio.sleep(0.5)
             assert both_shared(one, two)
@@ -193,13 +241,24 @@ def test_a_url_that_cannot_be_used_stops_the_start_and_is_not_shown(url: str) ->
     assert told.value.__suppress_context__
 
 
+@pytest.mark.parametrize("url", [*NO_URLS, "10.0.0.1:8080", "http://", "http://[::1"])
+def test_an_url_of_its_own_that_others_cannot_use_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigError, match="TRUNKLINE_URL"):
+        open_store(None, url)
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1:8080", "https://gw-1.example/", "http://[fd00::1]:80", "", None])
+def test_an_url_of_its_own_is_one_of_a_host(url: str | None) -> None:
+    open_store(None, url)
+
+
 async def test_without_a_url_nothing_is_shared() -> None:
     for nothing in (None, ""):
         store = open_store(nothing)
         noted = Noted(store, {})
         await store.run(noted.replica())
         store.ejected(noted.ejection("fake/a", 5.0))
-        store.register("rtc_1", "http://10.0.0.1:8080")
+        store.register("rtc_1")
         assert (store.state, await store.find("rtc_1")) == ("alone", None)
         store.unregister("rtc_1")
 
