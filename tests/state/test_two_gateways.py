@@ -85,8 +85,11 @@ class Gateway:
 
 @dataclass
 class Stage:
+    """`alone`: a third one, which was never told of Redis: what the others' answers are measured by."""
+
     one: Gateway
     two: Gateway
+    alone: Gateway
     a: Upstream
     b: Upstream
     redis: RedisServer
@@ -99,8 +102,10 @@ async def stage(tmp_path: Path) -> AsyncGenerator[Stage]:
         redis = await stack.enter_async_context(redis_server())
         config = tmp_path / "routes.yaml"
         config.write_text(ROUTES.format(a=a.url, b=b.url))
-        one, two = await asyncio.gather(*(stack.enter_async_context(_gateway(config, redis.url)) for _ in range(2)))
-        yield Stage(one, two, a, b, redis)
+        one, two, alone = await asyncio.gather(
+            *(stack.enter_async_context(_gateway(config, url)) for url in (redis.url, redis.url, ""))
+        )
+        yield Stage(one, two, alone, a, b, redis)
 
 
 @asynccontextmanager
@@ -108,7 +113,7 @@ async def _gateway(config: Path, redis: str) -> AsyncGenerator[Gateway]:
     async with gateway_process(config, redis=redis) as process:
         async with plain_http(base_url=process.url, timeout=30.0, trust_env=False) as http:
             gateway = Gateway(process, http)
-            await gateway.until_told("shared")
+            await gateway.until_told(*(["shared"] if redis else []))
             yield gateway
 
 
@@ -145,28 +150,26 @@ async def test_what_one_learned_serves_the_other(stage: Stage) -> None:
 async def test_losing_redis_in_mid_load_loses_no_request_and_slows_none(stage: Stage) -> None:
     stage.a.play(ok(10, tick=0.005))
     stage.b.play(ok(10, tick=0.005))
-    times: list[tuple[float, float]] = []
+    sharing: list[float] = []
+    alone: list[float] = []
     loading = True
 
-    async def load(gateway: Gateway) -> None:
+    async def load(gateway: Gateway, times: list[float]) -> None:
         while loading:
-            began = time.monotonic()
-            times.append((began, await gateway.ask("soonest")))
+            times.append(await gateway.ask("soonest"))
             await asyncio.sleep(0.02)
 
     async with asyncio.TaskGroup() as group:
-        for gateway in (stage.one, stage.two):
+        for gateway, times in ((stage.one, sharing), (stage.two, sharing), (stage.alone, alone)):
             for _ in range(2):
-                group.create_task(load(gateway))
-        await asyncio.sleep(3.0)
-        lost = time.monotonic()
+                group.create_task(load(gateway, times))
         await _lose_redis_twice(stage)
         loading = False
-    before = sorted(taken for began, taken in times if began < lost)
-    after = sorted(taken for began, taken in times if began >= lost)
-    for share in (0.5, 0.95, 0.99):
-        assert after[int(len(after) * share)] < before[int(len(before) * share)] + 0.05
-    assert after[-1] < 1.0  # waiting for Redis would take as long
+    for times in (sharing, alone):
+        times.sort()
+    for share in (0.5, 0.9):  # each loss is a seventh of the time or more; what is rarer is the machine
+        assert sharing[int(len(sharing) * share)] < alone[int(len(alone) * share)] + 0.05
+    assert sharing[-1] < 1.0  # waiting for Redis would take as long
 
 
 async def _lose_redis_twice(stage: Stage) -> None:
