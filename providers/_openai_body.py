@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import orjson
 
@@ -13,18 +14,29 @@ from gateway.contract.messages import File, Image, Message, Part, Sound, Text, T
 from gateway.contract.requests import AnswerFormat, ChatRequest, ToolChoice
 from gateway.contract.wav import wav_header
 
+LIMITS = ("max_tokens", "max_completion_tokens")
 
-def encode(model: str, request: ChatRequest, include_usage: bool) -> bytes:
-    """The body as JSON. Raises Refused for what JSON cannot say.
 
-    `include_usage`: ask for the usage of a stream, which some upstreams give anyway and refuse to be asked for.
-    """
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """An upstream's own ways. `include_usage`: ask for the usage of a stream, which some give anyway and refuse to be asked
+    for; `limit`: the only name by which it knows the limit of an answer (None: either); `drop`: fields that it refuses."""
+
+    include_usage: bool = True
+    limit: Literal["max_tokens", "max_completion_tokens"] | None = None
+    drop: frozenset[str] = frozenset()
+
+
+def encode(model: str, request: ChatRequest, quirks: Quirks) -> bytes:
+    """The body as JSON. Raises Refused for what JSON cannot say."""
     own = request.body if request.dialect == "chat" else None
     body = dict(own) if own is not None else _built(request)
     body["model"], body["stream"] = model, request.stream
+    if quirks.limit is not None or quirks.drop:
+        _adapt(body, quirks)
     if not request.stream:
         body.pop("stream_options", None)  # refused by OpenAI without stream
-    elif include_usage:
+    elif quirks.include_usage:
         asked = body.get("stream_options")
         body["stream_options"] = {**(asked if isinstance(asked, dict) else {}), "include_usage": True}
     try:
@@ -32,6 +44,15 @@ def encode(model: str, request: ChatRequest, include_usage: bool) -> bytes:
     except TypeError:
         # Numbers past 64 bits, broken Unicode, nesting past 254: its words may quote the body.
         raise Refused("the request cannot be written as JSON", code="invalid_json") from None
+
+
+def _adapt(body: dict[str, Any], quirks: Quirks) -> None:
+    for name in quirks.drop:
+        body.pop(name, None)
+    if quirks.limit is not None:
+        told = [body.pop(name) for name in LIMITS if name in body]
+        if told:
+            body[quirks.limit] = told[-1]
 
 
 def _built(request: ChatRequest) -> dict[str, Any]:

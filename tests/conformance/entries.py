@@ -13,7 +13,7 @@ from _pytest.mark import ParameterSet
 from gateway.contract.audio import Audio
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Kind
-from providers import fake, local_llm, local_stt, local_tts, openai_compatible
+from providers import fake, local_llm, local_stt, local_tts, openai, openai_compatible
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http
 from tests.needs import ROOT
 from tests.sounds import tone
@@ -81,6 +81,7 @@ _SOUND: list[Input] = [Audio(tone(300, 1.0, 16_000).tobytes(), 16_000)] * 4
 
 ENTRIES = [
     Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
+    Entry("openai", "llm", frozenset(OPENAI), over_http(openai.Provider, OPENAI), "wire"),
     _fake("llm", []),
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),

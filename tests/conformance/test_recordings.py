@@ -1,4 +1,5 @@
-"""Recorded traffic of OpenAI-shaped providers, replayed on a socket through openai_compatible.
+"""Recorded traffic of OpenAI-shaped providers, replayed on a socket through openai_compatible (OpenAI's own: also in
+test_openai_recordings.py).
 
 `../shared/recordings/llm` (its MANIFEST.md says where each comes from). `.http`: a request and its answer; `.chunks.jsonl`:
 one chunk a line. What is checked: what we send for the request that was recorded, and what comes of the answer.
@@ -6,7 +7,7 @@ one chunk a line. What is checked: what we send for the request that was recorde
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ import pytest
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unauthorized, Unavailable
 from gateway.contract.events import Finished, ProviderEvent, TextDelta, ToolCallDelta, Usage
 from gateway.contract.provider import Secret, Settings
-from gateway.contract.requests import ChatRequest
-from providers.openai_compatible import Provider
+from gateway.contract.requests import ChatRequest, Dialect
+from providers import openai, openai_compatible
 from tests.upstream_scripts import bytes_as_they_are
 from tests.upstreams import Upstream
 
@@ -73,15 +74,20 @@ async def upstream() -> AsyncGenerator[Upstream]:
 
 
 async def replay(
-    upstream: Upstream, recording: Recording, piece: int = 0
+    upstream: Upstream,
+    recording: Recording,
+    piece: int = 0,
+    build: Callable[[Settings], openai.Provider | openai_compatible.Provider] = openai_compatible.Provider,
 ) -> tuple[list[ProviderEvent], ProviderError | None]:
     """What the caller gets who asks what was asked then; `piece`: bytes of the answer in each write."""
     fields = {name.replace("-", "_"): value for name, value in recording.headers.items()}
     upstream.play(bytes_as_they_are(recording.body, recording.status, piece, **fields))
-    base_url = upstream.origin + recording.path.removesuffix("/chat/completions")
-    request = ChatRequest((), stream=bool(recording.asked["stream"]), body={**recording.asked, "model": "our-route"})
+    dialect: Dialect = "responses" if recording.path.endswith("/responses") else "chat"
+    base_url = upstream.origin + recording.path.removesuffix("/chat/completions").removesuffix("/responses")
+    body = {**recording.asked, "model": "our-route"}
+    request = ChatRequest((), stream=bool(recording.asked["stream"]), body=body, dialect=dialect)
     events: list[ProviderEvent] = []
-    async with aclosing(Provider(Settings("acme", base_url, Secret("key")))) as provider:
+    async with aclosing(build(Settings("acme", base_url, Secret("key")))) as provider:
         async with aclosing(provider.chat(recording.asked["model"], request)) as answer:
             try:
                 async for event in answer:

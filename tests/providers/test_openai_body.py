@@ -12,11 +12,11 @@ from gateway.contract.audio import Audio
 from gateway.contract.errors import Refused
 from gateway.contract.messages import Image, Message, Sound, Text, Tool, ToolCall
 from gateway.contract.requests import ChatRequest
-from providers._openai_body import encode
+from providers._openai_body import Quirks, encode
 
 
 def sent(request: ChatRequest, include_usage: bool = True) -> dict[str, Any]:
-    body = orjson.loads(encode("m", request, include_usage))
+    body = orjson.loads(encode("m", request, Quirks(include_usage)))
     assert isinstance(body, dict)
     return body
 
@@ -124,10 +124,10 @@ def test_images_and_sound_are_parts() -> None:
 @pytest.mark.parametrize("said", ["\ud800", 2**70, object()])
 def test_what_json_cannot_say_is_refused_without_quoting_it(said: object) -> None:
     with pytest.raises(Refused, match="cannot be written") as caught:
-        encode("m", ChatRequest((), body={"messages": [], "x": said}), True)
+        encode("m", ChatRequest((), body={"messages": [], "x": said}), Quirks())
     assert caught.value.__cause__ is None
 
 
 def test_a_tool_whose_parameters_are_no_json_is_refused() -> None:
     with pytest.raises(Refused, match="parameters"):
-        encode("m", ChatRequest((), tools=(Tool("f", parameters="{"),)), True)
+        encode("m", ChatRequest((), tools=(Tool("f", parameters="{"),)), Quirks())

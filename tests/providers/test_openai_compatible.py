@@ -13,7 +13,7 @@ from gateway.contract.events import Finished, ProviderEvent, TextDelta, ToolCall
 from gateway.contract.messages import Message
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import ChatRequest
-from providers import openai_compatible
+from providers import _openai_upstream
 from providers.openai_compatible import Provider
 from tests.upstream_scripts import (
     DONE,
@@ -184,7 +184,7 @@ async def test_no_done_is_needed_after_a_finish_reason(upstream: Upstream, provi
 async def test_nor_that_the_upstream_hangs_up(
     upstream: Upstream, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_compatible, "GRACE", 0.05)
+    monkeypatch.setattr(_openai_upstream, "GRACE", 0.05)
     upstream.play(lingers(words=3))
     events, error = await read(provider)
     assert (error, events[-1], said(events)) == (None, Finished("stop"), text(3))
@@ -195,7 +195,7 @@ async def test_nor_that_the_upstream_hangs_up(
 async def test_comments_do_not_keep_a_finished_answer_open(
     upstream: Upstream, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_compatible, "GRACE", 0.1)
+    monkeypatch.setattr(_openai_upstream, "GRACE", 0.1)
 
     async def comments(exchange: Exchange) -> None:
         await exchange.head()
@@ -254,7 +254,7 @@ async def test_an_upstreams_reason_to_refuse_reaches_the_caller(upstream: Upstre
 async def test_an_errors_body_is_not_waited_for(
     upstream: Upstream, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_compatible, "ERROR_SECONDS", 0.05)
+    monkeypatch.setattr(_openai_upstream, "ERROR_SECONDS", 0.05)
 
     async def no_body(exchange: Exchange) -> None:
         await exchange.head(429, {"retry-after": "2"})
@@ -271,8 +271,8 @@ async def test_an_errors_body_is_not_waited_for(
 async def test_answers_without_end_are_bounded(
     upstream: Upstream, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_compatible, "ANSWER_LIMIT", 1 << 20)
-    monkeypatch.setattr(openai_compatible, "ERROR_SECONDS", 60.0)
+    monkeypatch.setattr(_openai_upstream, "ANSWER_LIMIT", 1 << 20)
+    monkeypatch.setattr(_openai_upstream, "ERROR_SECONDS", 60.0)
 
     async def floods(exchange: Exchange) -> None:
         await exchange.head(200 if exchange.request.wants_stream else 500 if len(upstream.received) > 2 else 200)

@@ -1,0 +1,219 @@
+"""An upstream of OpenAI's shape over HTTP: where it is, what it is told of us, and its answers from bytes to events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+from urllib.parse import quote, urlencode, urlsplit
+
+from gateway.contract.client import Answer, Client, drain, read_up_to
+from gateway.contract.errors import ProviderError, Unavailable
+from gateway.contract.events import Events, ProviderEvent
+from gateway.contract.http1 import Http1Client
+from gateway.contract.provider import Secret, Settings
+from gateway.contract.sse import EventTooLarge, ServerEvents
+from providers import _openai_errors as errors
+
+ANSWER_LIMIT = 64 << 20
+ERROR_LIMIT = 64 << 10
+"""Bytes of an answer that is not streamed, and of an error's body."""
+
+BLANK_LIMIT = 64 << 10
+"""Bytes of nothing before an answer."""
+
+ERROR_SECONDS = 5.0
+"""An error's body that takes longer is not waited for: its status says enough."""
+
+GRACE = 2.0
+"""Seconds for usage and [DONE] after the last finish_reason; without them the answer is complete all the same."""
+
+MODEL = "{model}"
+"""In a base_url: where the model's name goes, for upstreams that have it there (Azure's deployments)."""
+
+
+class Reader(Protocol):
+    """Reads the data of one stream's events. `done`: nothing more will mean anything; `finished`: the answer is complete, and
+    usage may follow."""
+
+    done: bool
+
+    @property
+    def finished(self) -> bool: ...
+
+    def read(self, data: bytes) -> list[ProviderEvent]: ...
+
+    def end(self) -> list[ProviderEvent]: ...
+
+
+class Upstream:
+    """`base_url`: what paths are added to, before its query if it has one; `auth`: the header that carries the key, as
+    `Bearer` where it is `authorization`. Raises ValueError for what can never work."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        base_url: str | None,
+        auth: str = "authorization",
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self._key = settings.name, settings.key
+        self.known = base_url is not None
+        self._base, self._query = _parts(base_url, query or {}) if base_url is not None else ("", "")
+        self._headers = {"content-type": "application/json", **_fields(headers or {})}
+        if self._key is not None:
+            key = _sendable(self._key)
+            self._headers[_name(auth)] = f"Bearer {key}" if auth.lower() == "authorization" else key
+        self._client: Client = Http1Client(self.name)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def ask(
+        self,
+        path: str,
+        model: str,
+        body: Callable[[], bytes],
+        whole: Callable[[bytes], list[ProviderEvent]],
+        reader: Callable[[], Reader] | None = None,
+    ) -> Events:
+        """The events of the answer. `body`: writes the request; `whole`: reads an answer in one piece; `reader`: for one that
+        is streamed, if that is asked for."""
+        written = body()
+        if not self.known:
+            raise Unavailable("no base_url", self.name)
+        accept = "text/event-stream" if reader else "application/json"
+        base = self._base.replace(MODEL, quote(model, safe="")) if MODEL in self._base else self._base
+        url = base + path + self._query
+        async with self._client.post(url, {**self._headers, "accept": accept}, written) as answer:
+            if answer.status != 200:
+                raise await self._error(answer)
+            begun = await _beginning(answer) if reader else b""
+            # By the body, not by its content-type: OpenAI itself has called a stream application/json.
+            if not reader or begun.lstrip()[:1] == b"{":
+                for event in whole(await self._whole(answer, begun)):
+                    yield event
+                return
+            reading = _Reading(answer, begun, self.name, reader())
+            while (events := await reading.more()) is not None:
+                for event in events:
+                    yield event
+
+    def failed(self, error: object) -> ProviderError:
+        """What an `error` object in an answer that began as a 200 means."""
+        return errors.of_object(self.name, self._key, error)
+
+    async def _whole(self, answer: Answer, begun: bytes) -> bytes:
+        body = begun + await read_up_to(answer, ANSWER_LIMIT + 1)
+        if len(body) > ANSWER_LIMIT:
+            raise Unavailable(f"an answer of more than {ANSWER_LIMIT >> 20} MB", self.name)
+        return body
+
+    async def _error(self, answer: Answer) -> ProviderError:
+        body = b""
+        try:
+            async with asyncio.timeout(ERROR_SECONDS):
+                body = await read_up_to(answer, ERROR_LIMIT)
+        except (TimeoutError, Unavailable):
+            pass
+        return errors.of_response(self.name, self._key, answer.status, answer.headers, body)
+
+
+class _Reading:
+    """A streamed answer, from bytes to events. `begun`: those of its bytes that were read already."""
+
+    def __init__(self, answer: Answer, begun: bytes, provider: str, chunks: Reader) -> None:
+        self._answer, self._begun, self._provider = answer, begun, provider
+        self._lines, self._chunks = ServerEvents(), chunks
+        self._until: float | None = None
+        self._read_all = self._ended = False
+        self._error: ProviderError | None = None
+
+    async def more(self) -> list[ProviderEvent] | None:
+        """The next events, maybe none; None after the last. Raises ProviderError, after giving what came before it."""
+        if self._error is not None:
+            raise self._error
+        if self._ended:
+            return None
+        events: list[ProviderEvent] = []
+        try:
+            if self._read_all:
+                self._ended = True
+                if self._chunks.done:
+                    await drain(self._answer)
+                return self._chunks.end()
+            self._read_all = not await self._read(events)
+        except ProviderError as error:
+            self._error = error
+        return events
+
+    async def _read(self, events: list[ProviderEvent]) -> bool:
+        """Add what one read brings; False if it was the last."""
+        data = await self._bytes()
+        try:
+            for event in self._lines.feed(data) if data else self._lines.end():
+                events += self._chunks.read(event.data)
+                if self._chunks.done:
+                    return False
+        except EventTooLarge as error:
+            raise Unavailable(str(error), self._provider) from None
+        return bool(data)
+
+    async def _bytes(self) -> bytes:
+        """What comes next; empty at the end, and when nothing more needs to come."""
+        if self._begun:
+            begun, self._begun = self._begun, b""
+            return begun
+        if self._chunks.finished and self._until is None:
+            self._until = asyncio.get_running_loop().time() + GRACE
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await anext(self._answer, b"")
+        except (TimeoutError, Unavailable):
+            if self._until is None:
+                raise
+            return b""
+
+
+async def _beginning(answer: Answer) -> bytes:
+    """The body up to the first read that is not blank."""
+    begun = b""
+    while not begun.strip() and len(begun) < BLANK_LIMIT:
+        data = await anext(answer, b"")
+        if not data:
+            break
+        begun += data
+    return begun
+
+
+def _parts(base: str, query: Mapping[str, str]) -> tuple[str, str]:
+    """An address up to its path, and its query with `query` added. Raises ValueError."""
+    parts = urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("base_url must be an http:// or https:// address")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("base_url must hold neither a user, a password nor a fragment")
+    asked = "&".join(filter(None, (parts.query, urlencode(query))))
+    return parts._replace(path=parts.path.rstrip("/"), query="").geturl(), f"?{asked}" if asked else ""
+
+
+def _sendable(key: Secret) -> str:
+    """The key, if a header can carry it. Raises ValueError, without its words."""
+    revealed = key.reveal()
+    if not revealed or not revealed.isascii() or not revealed.isprintable() or " " in revealed:
+        raise ValueError("its key is empty or holds spaces or other characters that no header can carry")
+    return revealed
+
+
+def _fields(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not value.isascii() or not value.isprintable():
+            raise ValueError(f"header {name!r} has a value that no header can carry")
+    return {_name(name): value for name, value in headers.items()}
+
+
+def _name(header: str) -> str:
+    if not header.replace("-", "").isalnum() or not header.isascii():
+        raise ValueError(f"{header!r} is no header's name")
+    return header.lower()
