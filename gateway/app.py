@@ -16,7 +16,18 @@ from fastapi import FastAPI
 
 from gateway.access.access import Access
 from gateway.access.grant import paying
-from gateway.api import chat, console, errors, health, models, speech, telemetry, transcriptions
+from gateway.api import (
+    chat,
+    completions,
+    console,
+    embeddings,
+    errors,
+    health,
+    models,
+    speech,
+    telemetry,
+    transcriptions,
+)
 from gateway.api.gate import Gate
 from gateway.config import Config
 from gateway.contract.errors import GatewayError
@@ -107,6 +118,8 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
     app.add_middleware(Gate, access=access, watch=metrics)
     for router in (
         chat.router(engine, metrics),
+        completions.router(engine, metrics),
+        embeddings.router(engine, metrics),
         speech.router(engine, metrics),
         transcriptions.router(engine, metrics),
         models.router(engine, lambda: live.loaded.calls),

@@ -1,9 +1,10 @@
-"""The fake: all four kinds on a script, for tests and for trying routes without any provider.
+"""The fake: all kinds on a script, for tests and for trying routes without any provider.
 
 A model's name is its behaviour, several joined by "+": `fake/ok`, `fake/slow-2s+words-50`, `fake/error-429+retry-2s+times-1`.
 `trunkline check` lists them all for a name it does not know. What it says is deterministic:
 
 * llm: numbered words, `says-...`, or the last message (`echo`).
+* embed: a vector of length one for each input, always the same for the same.
 * tts: a tone for each word, at 24 kHz, with word times.
 * stt: two words for each second of audio, or `says-...`.
 * s2s: the caller's own audio, or tones for `says-...`; turns end by half a second of silence, or by Commit.
@@ -14,6 +15,8 @@ It sleeps on the event loop's clock only, so virtual time works. It reads inputs
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ from gateway.contract.audio import Audio
 from gateway.contract.errors import Unavailable
 from gateway.contract.events import (
     AudioDelta,
+    Embedded,
     Events,
     Finished,
     FinishReason,
@@ -45,6 +49,7 @@ from gateway.contract.requests import (
     Clear,
     Commit,
     ConverseRequest,
+    EmbedRequest,
     Input,
     Request,
     SpeakRequest,
@@ -54,10 +59,11 @@ from providers._fake_script import Script, read
 from providers._fake_sound import WORDS_PER_SECOND, Ear, counted, pieces, speech
 
 REMEMBERED = 1000
+DIMENSIONS = 8
 
 
 class Provider:
-    """Serves llm, stt, tts and s2s. `live`: streams open now; `opened`: ever; `asked`: the latest requests, with their models."""
+    """Serves llm, embed, stt, tts and s2s. `live`: streams open now; `opened`: ever; `asked`: the latest requests, with their models."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.options:
@@ -84,6 +90,14 @@ class Provider:
                 yield event
             yield Usage(sum(len(m.text.split()) for m in request.messages), len(events))
             yield Finished(reason)
+
+    async def embed(self, model: str, request: EmbedRequest) -> Events:
+        with self._stream(model, request) as stream:
+            await stream.begin()
+            await stream.first()
+            yield Embedded(tuple([_vector(each, request.dimensions or DIMENSIONS) for each in request.inputs]))
+            yield Usage(sum(len(each.split() if isinstance(each, str) else each) for each in request.inputs))
+            yield Finished()
 
     async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
         with self._stream(model, request) as stream:
@@ -305,6 +319,14 @@ def _answer(script: Script, request: ChatRequest) -> tuple[list[ProviderEvent], 
     kept = words[: request.max_tokens]
     events += [TextDelta(word if n == 0 else f" {word}") for n, word in enumerate(kept)]
     return events, "stop" if len(kept) == len(words) else "length"
+
+
+def _vector(of: str | tuple[int, ...], dimensions: int) -> tuple[float, ...]:
+    """Of length one, and the same for the same input."""
+    rng = random.Random(repr(of))
+    drawn = [rng.gauss(0.0, 1.0) for _ in range(dimensions)]
+    length = math.sqrt(sum(each * each for each in drawn))
+    return tuple([each / length for each in drawn])
 
 
 async def _forever() -> None:

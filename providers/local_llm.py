@@ -8,7 +8,7 @@ in routes.yaml, each with its default:
     max_tokens: 256     of an answer, when the request does not say
     threads: 2          that read a prompt
     writers: 1          threads that write: two gain little on idle cores, and on busy ones they lose much
-    tools: false        offer the request's tools (SmolLM2 cannot call any; without it they are ignored)
+    tools: false        offer the request's tools (SmolLM2 cannot call any); without it, requests with tools go elsewhere
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import orjson
 
 from gateway.contract.errors import Refused, Unavailable
 from gateway.contract.events import Events, Finished, FinishReason, TextDelta, ToolCallDelta, Usage
-from gateway.contract.messages import Message, Text, Tool
+from gateway.contract.messages import Message, Text, Thought, Tool
 from gateway.contract.provider import Settings
-from gateway.contract.requests import ChatRequest
+from gateway.contract.requests import ChatRequest, Request
 from gateway.contract.weights import SMOLLM2, Weights
 from gateway.contract.worker import Worker
 from providers._options import read
@@ -88,6 +88,21 @@ class Provider:
     def weights(self, model: str) -> tuple[Weights, ...]:
         return () if self._path else (SMOLLM2,)
 
+    def cannot(self, model: str, request: Request) -> str | None:
+        """Sound, pictures and files it cannot read, a schema it does not keep; tools it has only where its row says so."""
+        if not isinstance(request, ChatRequest):
+            return None
+        if any(not isinstance(part, Text | Thought) for message in request.messages for part in message.parts):
+            return "it reads text only"
+        choice = request.tool_choice.mode if request.tool_choice else "auto"
+        if request.tools and not self._tools and choice != "none":
+            return "it calls no tools"
+        if request.format is not None:
+            return "it keeps to no JSON schema"
+        if request.n > 1 or request.logprobs:
+            return "it gives one answer, without logprobs"
+        return f"it cannot be told '{request.untyped[0]}'" if request.untyped else None
+
     async def aclose(self) -> None:
         await self._worker.aclose()
 
@@ -115,7 +130,7 @@ class Provider:
         return body
 
     def _message(self, message: Message) -> dict[str, Any]:
-        if any(not isinstance(part, Text) for part in message.parts):
+        if any(not isinstance(part, Text | Thought) for part in message.parts):
             raise Unavailable(f"{self._name} reads text only", self._name)
         role = "system" if message.role == "developer" else message.role
         told: dict[str, Any] = {"role": role, "content": message.text}

@@ -1,7 +1,7 @@
 """GET /v1/models: the routes, which are what clients put in `model`.
 
-`trunkline` is ours: `kind`; `targets` that are awake, in order; `asleep`, why the route cannot serve, or null; and
-`sleeping`, why single targets do not.
+`trunkline` is ours: `kind`; `endpoints` that take it; what it `can` do beyond text; `targets` that are awake, in order;
+`asleep`, why the route cannot serve, or null; and `sleeping`, why single targets do not.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, Response
 
 from gateway.access.grant import paying
+from gateway.api.abilities import ENDPOINTS, abilities
 from gateway.contract.errors import NoSuchRoute
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute, Route
@@ -28,7 +29,7 @@ def router(
     def known() -> dict[str, dict[str, object]]:
         """Those that the caller's key may use."""
         grant = paying()
-        found = {name: _route(route) for name, route in engine.routes.items() if grant.allows(name)}
+        found = {name: _route(engine, route) for name, route in engine.routes.items() if grant.allows(name)}
         return found | {name: _call(route, engine.routes) for name, route in calls().items() if grant.allows(name)}
 
     def model(name: str, fields: dict[str, object]) -> dict[str, object]:
@@ -53,9 +54,11 @@ def _json(body: object) -> Response:
     return Response(orjson.dumps(body), media_type="application/json")
 
 
-def _route(route: Route) -> dict[str, object]:
+def _route(engine: Engine, route: Route) -> dict[str, object]:
     return {
         "kind": route.kind,
+        "endpoints": ENDPOINTS[route.kind],
+        "can": abilities(engine, route),
         "targets": [str(target) for target in route.targets],
         "asleep": _why(route),
         "sleeping": dict(route.asleep),
@@ -72,6 +75,7 @@ def _call(call: CallRoute, routes: Mapping[str, Route]) -> dict[str, object]:
     ]
     return {
         "kind": "call",
+        "endpoints": ("/v1/realtime/calls",),
         "targets": [str(target) for part in parts.values() if part is not None for target in part.targets],
         "asleep": "; ".join(reasons) or None,
         "sleeping": {target: why for part in parts.values() if part is not None for target, why in part.asleep.items()},

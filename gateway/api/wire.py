@@ -67,9 +67,7 @@ def route_of(grant: Grant, routes: Mapping[str, Route], body: Fields, kind: Kind
 
 def chat_request(body: Fields) -> ChatRequest:
     """Raises BadRequest. Decodes audio parts: with one in it, not for the event loop (see `has_sound`)."""
-    for name in _OURS:
-        if name in body.mapping:
-            raise body.fault(name, "is not for a request to say: the gateway's configuration names its upstreams")
+    refuse_ours(body)
     limit = body.whole("max_completion_tokens", 1, 1 << 31)
     untyped: list[str] = []
     return ChatRequest(
@@ -78,7 +76,7 @@ def chat_request(body: Fields) -> ChatRequest:
         max_tokens=limit if limit is not None else body.whole("max_tokens", 1, 1 << 31),
         temperature=body.number("temperature", 0.0, 2.0),
         top_p=body.number("top_p", 0.0, 1.0),
-        stop=_stops(body),
+        stop=stops(body),
         seed=body.whole("seed", -(1 << 63), (1 << 63) - 1),
         stream=body.flag("stream"),
         body=body.mapping,
@@ -148,6 +146,13 @@ def _thinking(body: Fields) -> Thinking | None:
         case "none" | "minimal" | "low" | "medium" | "high" | "xhigh":
             return Thinking(effort)
     return None  # a word that only its provider knows
+
+
+def refuse_ours(body: Fields) -> None:
+    """Raises BadRequest."""
+    for name in _OURS:
+        if name in body.mapping:
+            raise body.fault(name, "is not for a request to say: the gateway's configuration names its upstreams")
 
 
 def wants_usage(body: Fields) -> bool:
@@ -304,7 +309,7 @@ def _tools(body: Fields, untyped: list[str]) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def _stops(body: Fields) -> tuple[str, ...]:
+def stops(body: Fields) -> tuple[str, ...]:
     stop = body.mapping.get("stop")
     if isinstance(stop, str):
         return (stop,)

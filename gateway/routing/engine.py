@@ -123,6 +123,10 @@ class Engine:
         except KeyError:
             raise NoSuchRoute(name, sorted(self.routes)) from None
 
+    def can(self, route: Route, request: Request) -> bool:
+        """Whether any of its targets that are awake can do all that is asked."""
+        return len(self._fleet.unfit(route, request)) < len(route.targets)
+
     @asynccontextmanager
     async def open(
         self,

@@ -16,7 +16,7 @@ import httpx
 import openai
 from fastapi import FastAPI
 
-from gateway.api import chat, errors, health, models, speech, transcriptions
+from gateway.api import chat, completions, embeddings, errors, health, models, speech, transcriptions
 from gateway.api.exchange import CLIENT_LEFT
 from gateway.contract.audio import Audio
 from gateway.contract.events import Events, Finished, Flushed, ProviderEvent, Ready, Transcript
@@ -155,7 +155,7 @@ class Gateway:
 
 
 def kind_of(provider: object) -> Kind:
-    verbs = {"llm": "chat", "stt": "transcribe", "tts": "speak", "s2s": "converse"}
+    verbs = {"llm": "chat", "stt": "transcribe", "tts": "speak", "s2s": "converse", "embed": "embed"}
     return next(kind for kind in KINDS if hasattr(provider, verbs[kind]))
 
 
@@ -195,6 +195,8 @@ def application(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     errors.install(app)
     app.include_router(chat.router(engine, metrics))
+    app.include_router(completions.router(engine, metrics))
+    app.include_router(embeddings.router(engine, metrics))
     app.include_router(speech.router(engine, metrics))
     app.include_router(transcriptions.router(engine, metrics))
     app.include_router(models.router(engine, lambda: calls))

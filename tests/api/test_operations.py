@@ -36,7 +36,23 @@ async def test_routes_are_the_models() -> None:
     assert chat == models["chat"]
     assert (chat.object, chat.owned_by) == ("model", "trunkline")
     told = {name: (model.model_extra or {})["trunkline"] for name, model in models.items()}
-    assert told["chat"] == {"kind": "llm", "targets": ["chat-chats/m"], "asleep": None, "sleeping": {}}
+    assert told["chat"] == {
+        "kind": "llm",
+        "endpoints": ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"],
+        "can": [
+            "images",
+            "audio",
+            "files",
+            "tools",
+            "structured_output",
+            "reasoning",
+            "logprobs",
+            "several_answers",
+        ],
+        "targets": ["chat-chats/m"],
+        "asleep": None,
+        "sleeping": {},
+    }
     assert told["sleepy"]["asleep"] == "cloud/big: CLOUD_KEY is not set"
     assert told["agent"]["kind"] == "call"
     assert told["agent"]["targets"] == ["listen-hears/m", "chat-chats/m", "say-speaks/m"]
