@@ -28,6 +28,7 @@ from gateway.api import (
     telemetry,
     transcriptions,
 )
+from gateway.api.front import front
 from gateway.api.gate import Gate
 from gateway.config import Config
 from gateway.contract.errors import GatewayError
@@ -116,7 +117,7 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
     app = FastAPI(title="Trunkline", lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.add_middleware(Gate, access=access, watch=metrics)
-    for router in (
+    routers = (
         chat.router(engine, metrics),
         completions.router(engine, metrics),
         embeddings.router(engine, metrics),
@@ -129,8 +130,10 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
         ),
         console.router(),
         *([calls.router] if calls is not None else []),
-    ):
+    )
+    for router in routers:
         app.include_router(router)
+    app.state.front = front((route for router in routers for route in router.routes), Gate(app, access, metrics).serve)
     app.state.stopping = kept.feed.close
     return app
 
@@ -225,7 +228,7 @@ def run(app: FastAPI, listen: Listen) -> int:
             listen.host,
             listen.port,
             loop="uvloop",
-            http="httptools",
+            http=app.state.front,
             ws="none",
             log_config=None,
             access_log=False,

@@ -49,7 +49,8 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: Any, **settings: Any) -> AsyncIterator[Served]:
     """`settings`: as of uvicorn.Config."""
-    settings = {"log_level": "warning", "timeout_graceful_shutdown": 1, **settings}
+    front = getattr(getattr(app, "state", None), "front", "auto")  # as the program serves it
+    settings = {"log_level": "warning", "timeout_graceful_shutdown": 1, "http": front, **settings}
     server = _Server(uvicorn.Config(app, **settings))
     listening = socket.create_server(("127.0.0.1", 0))
     running = asyncio.create_task(server.serve(sockets=[listening]))

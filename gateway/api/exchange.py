@@ -62,6 +62,8 @@ class Exchange:
         self.request_id = request_id(scope)
         self.status = 0
         self.left = False
+        self.always: Headers = ()
+        """Headers of the answer, whatever it is: who came over ASGI adds them there."""
         self.trailer: Callable[[Failure], bytes] | None = None
         self._receive, self._send = receive, send
         self._unread = True
@@ -70,6 +72,7 @@ class Exchange:
         self._held_bytes = 0
         self._flush: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._fields: dict[bytes, bytes] | None = None
 
     @property
     def grant(self) -> Grant:
@@ -86,10 +89,10 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that (lower-case) name."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return bytes(value)
-        return None
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = dict(reversed(self.scope["headers"]))
+        return fields.get(name)
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises BadRequest (413 beyond `limit` bytes, 408 when it does not come) and ClientGone."""
@@ -110,9 +113,7 @@ class Exchange:
             if left < 0:
                 raise _too_large(limit)
             yield chunk
-        task = asyncio.current_task()
-        assert task is not None  # a coroutine runs in a task
-        self._watching = asyncio.create_task(self._watch(task))
+        self._watch_client()
 
     async def start(self, status: int, headers: Headers = ()) -> None:
         """The head of an answer whose length is not known; `write` and `finish` follow."""
@@ -145,7 +146,7 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
             return
         await self.start(status, [*fields, (b"connection", b"close")])
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self.write(body)
         await self._linger()
         await self.finish()
 
@@ -177,6 +178,12 @@ class Exchange:
             raise ClientGone
         self._unread = bool(message.get("more_body", False))
         return bytes(message.get("body", b""))
+
+    def _watch_client(self) -> None:
+        """From now on the handler is cancelled when the client leaves."""
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine runs in a task
+        self._watching = asyncio.create_task(self._watch(task))
 
     async def _watch(self, handler: asyncio.Task[object]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -239,7 +246,10 @@ class Endpoint:
         self.name, self._handle, self._watch = name, handle, watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
+        await self.serve(Exchange(scope, receive, send))
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer it, whatever it came by."""
         if self._watch is None:
             await self._serve(exchange)
             return

@@ -61,20 +61,44 @@ class Gate:
             unpay(paying)
             grant.end()
 
+    def serve(self, endpoint: Endpoint, exchange: Exchange) -> Awaitable[None]:
+        """The same for what came to an endpoint straight (front.py)."""
+        return self._serve(endpoint, exchange) if self._access.guarded else endpoint.serve(exchange)
+
+    async def _serve(self, endpoint: Endpoint, exchange: Exchange) -> None:
+        key: Key | None = None
+        try:
+            key = self._access.find(_shown(exchange.scope))
+            grant = await self._access.admit(key) if _counts(exchange.scope) else self._access.look(key)
+        except GatewayError as error:
+            exchange.always = (*(_headers(self._access.look(key)) if key is not None else ()), *_CORS)
+            await self._refusing(error, key).serve(exchange)
+            return
+        exchange.always = _headers(grant)
+        paying = pay(grant)
+        try:
+            await endpoint.serve(exchange)
+        finally:
+            unpay(paying)
+            grant.end()
+
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: GatewayError, key: Key | None) -> None:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
 
+        told = _headers(self._access.look(key)) if key is not None else []
+        await self._refusing(error, key)(scope, receive, _telling(send, [*told, *_CORS]))
+
+    def _refusing(self, error: GatewayError, key: Key | None) -> Endpoint:
         async def handle(exchange: Exchange) -> None:
             size = exchange.header(b"content-length") or b"0"
             if key is not None and size.isdigit() and int(size) <= SMALL:
                 await exchange.read(SMALL)
             raise error
 
-        told = _headers(self._access.look(key)) if key is not None else []
-        await Endpoint("gate", handle, self._watch)(scope, receive, _telling(send, [*told, *_CORS]))
+        return Endpoint("gate", handle, self._watch)
 
 
 def _is_open(scope: Scope) -> bool:

@@ -26,6 +26,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, lost: Callable[[Connection], None]) -> None:
         self._lost = lost
         self._transport: asyncio.Transport
+        self._poll: select.poll | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._broken: Broken | None = None
@@ -104,6 +105,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._idle:  # nothing was asked
@@ -166,11 +170,7 @@ class Connection(asyncio.Protocol):
 
     def _has_news(self) -> bool:
         """Whether its end has come, or anything else, and only the event loop has not looked yet."""
-        if not hasattr(select, "poll"):
-            return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self._poll is not None and bool(self._poll.poll(0))
 
     def _measured(self) -> bool:
         return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")

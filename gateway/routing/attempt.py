@@ -24,6 +24,7 @@ from gateway.routing.route import Policy, Route, Target
 from gateway.routing.stopwatch import Stopwatch
 from gateway.telemetry.sample import Outcome, Sample
 
+_UNUSED = Usage()
 SILENCE = 1.0
 """Seconds of tts audio without a sound that are not a pause, but a fault."""
 
@@ -60,7 +61,7 @@ def is_whole(request: Request) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: every attempt makes one, and that would cost it twice as much
 class Limits:
     """Seconds. `first`: until the first useful event, and until each turn's; the others as in Policy."""
 
@@ -97,13 +98,14 @@ class Attempt:
         self.lost = False
         """Set by whoever closes it because another was faster."""
         self._limits, self._events, self._sampled = limits, events, sampled
+        self._llm, self._whole = route.kind in ("llm", "embed"), is_whole(request)
         self._loop = asyncio.get_running_loop()
         self.opened = self._turn_began = self._loop.time()
         self._ends = self.opened + limits.total
-        upload = route.kind == "stt" and is_whole(request)
+        upload = route.kind == "stt" and self._whole
         self._watch = Stopwatch(route.kind, self.opened, upload)
         self._deadline = Deadline()
-        self._usage = Usage()
+        self._usage = _UNUSED
         self.error: ProviderError | None = None
         self._reading = self._flowing = False
         self._set_deadline()
@@ -151,7 +153,7 @@ class Attempt:
         # The wait counts from here: a caller who is slow to ask is not the target's silence.
         if self._flowing:
             deadline.when = min(self._loop.time() + self._limits.idle, self._ends)
-        else:
+        elif not self._llm:  # an llm's first word is due when it was at the opening
             self._set_deadline()
         deadline.enter()
         self._reading = True
@@ -203,7 +205,7 @@ class Attempt:
         if first is not None:
             if self.ttft is None:
                 self.ttft = first
-            if self.route.kind in ("stt", "s2s"):
+            if not self._llm and self.route.kind in ("stt", "s2s"):
                 self._sampled(self, self._sample("ok", first, now - self._turn_began, Usage(), turn=True))
         if isinstance(event, Usage):
             self._usage = event
@@ -211,7 +213,7 @@ class Attempt:
             if self._watch.unspoken:
                 raise self._failed(Unavailable("finished before everything was spoken", self.target.provider))
             self.finished = True
-        self._flowing = self.route.kind == "llm" and self._watch.committed
+        self._flowing = self._llm and self._watch.committed and not self._whole
 
     def _sample(
         self, outcome: Outcome, ttft: float | None, duration: float, usage: Usage, turn: bool = False

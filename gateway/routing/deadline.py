@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._when: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = math.inf  # when the timer does
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._fired = False
@@ -30,14 +32,18 @@ class Deadline:
     @when.setter
     def when(self, when: float | None) -> None:
         self._when = when
-        if when is not None and (self._timer is None or when < self._timer.when()):
-            self.close()
-            self._timer = self._loop.call_at(when, self._ring)
+        if when is not None and when < self._rings:
+            self._set(when)
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._rings = None, math.inf
+
+    def _set(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._rings = self._loop.call_at(when, self._ring), when
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
         self.enter()
@@ -51,11 +57,11 @@ class Deadline:
 
     def enter(self) -> None:
         """The parts of `wait`, for where a coroutine in between costs too much: before the wait,"""
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._loop)
         assert task is not None  # a coroutine runs in a task
         self._cancelling, self._fired = task.cancelling(), False
         if self._timer is None and self._when is not None:
-            self._timer = self._loop.call_at(self._when, self._ring)  # it rang while nobody waited
+            self._set(self._when)  # it rang while nobody waited
 
     def explain(self) -> None:
         """when it was cancelled (raises TimeoutError if that was our doing),"""
@@ -72,11 +78,11 @@ class Deadline:
         self._task = None
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._rings = None, math.inf
         if self._when is None:
             return
         if self._loop.time() < self._when:
-            self._timer = self._loop.call_at(self._when, self._ring)
+            self._set(self._when)
         elif self._task is not None and not self._fired:
             self._fired = True
             self._task.cancel()

@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from gateway.contract.channel import Channel
 from gateway.contract.errors import (
@@ -25,7 +24,7 @@ from gateway.contract.errors import (
 from gateway.contract.events import AnswerEvent
 from gateway.contract.requests import Input, Request
 from gateway.routing.attempt import Attempt, is_whole
-from gateway.routing.board import Ejected
+from gateway.routing.board import Ejected, Plan
 from gateway.routing.boards import Boards
 from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
@@ -127,8 +126,7 @@ class Engine:
         """Whether any of its targets that are awake can do all that is asked."""
         return len(self._fleet.unfit(route, request)) < len(route.targets)
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self,
         route: str,
         request: Request,
@@ -136,38 +134,72 @@ class Engine:
         *,
         region: str | None = None,
         sticky: str | None = None,
-    ) -> AsyncIterator[Answer]:
+    ) -> AbstractAsyncContextManager[Answer]:
         """Entering returns once a target gave its first useful event.
 
         Raises NoSuchRoute, NoTargetAwake, NobodyFits, AllTargetsFailed, Refused, ContextTooLong.
         """
-        named = self.route(route)
-        if not named.targets:
-            raise NoTargetAwake(named.name, [f"{target}: {why}" for target, why in named.asleep.items()])
+        return _Opened(self, route, request, inputs, region, sticky)
+
+    def plan(
+        self, name: str, request: Request, inputs: Channel[Input] | None, region: str | None, sticky: str | None
+    ) -> tuple[Fleet, Opening, Plan]:
+        """Decide who is asked, and in which order."""
+        route = self.route(name)
+        if not route.targets:
+            raise NoTargetAwake(route.name, [f"{target}: {why}" for target, why in route.asleep.items()])
         now = asyncio.get_running_loop().time()
-        board = self.boards.of(named, is_whole(request), now)
         fleet = self._fleet
-        plan = board.plan(now, named, wish_of(request, region, sticky, fleet.unfit(named, request)))
+        wish = wish_of(request, region, sticky, fleet.unfit(route, request))
+        board = self.boards.of(route, is_whole(request), now)
+        plan = board.plan(now, route, wish)
         decision = Decision(
-            secrets.token_hex(8), self._unix(), named.name, named.kind, named.policy.order, plan.candidates
+            f"{random.getrandbits(64):016x}", self._unix(), route.name, route.kind, route.policy.order, plan.candidates
         )
         self._recorder.decided(decision)
-        channel = inputs if inputs is not None else Channel()
         opening = Opening(
-            named, request, channel, board, fleet.providers, decision, self._recorder, self._rng, self._ledger
+            route, request, inputs, board, fleet.providers, decision, self._recorder, self._rng, self._ledger, wish.tokens
         )
-        fleet.open += 1
+        return fleet, opening, plan
+
+
+class _Opened(AbstractAsyncContextManager[Answer]):
+    """What `open` returns. A class, because a generator's context manager costs as much as the decision itself."""
+
+    __slots__ = ("_answer", "_asked", "_engine", "_fleet", "_opening", "_sticky")
+
+    def __init__(
+        self,
+        engine: Engine,
+        route: str,
+        request: Request,
+        inputs: Channel[Input] | None,
+        region: str | None,
+        sticky: str | None,
+    ) -> None:
+        self._engine, self._sticky = engine, sticky
+        self._asked = (route, request, inputs, region, sticky)
+        self._answer: Answer
+
+    async def __aenter__(self) -> Answer:
+        self._fleet, self._opening, plan = self._engine.plan(*self._asked)
+        opening = self._opening
+        self._fleet.open += 1
         try:
-            attempt, race = await opening.race(plan.targets, raced=plan.raced)
-            board.keep(sticky, attempt.target)
-            answer = Answer(attempt, race.failed, recovery_of(opening, attempt, plan.targets), opening.cost)
-            try:
-                yield answer
-            except BaseException as error:
-                await answer.close(error)
-                raise
-            else:
-                await answer.close(None)
+            attempt, failed = await opening.race(plan.targets, raced=plan.raced)
+            opening.board.keep(self._sticky, attempt.target)
+            self._answer = Answer(attempt, failed, recovery_of(opening, attempt, plan.targets), opening.cost)
+        except BaseException:
+            self._left()
+            raise
+        return self._answer
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            await self._answer.close(error)
         finally:
-            fleet.left()
-            opening.settle()
+            self._left()
+
+    def _left(self) -> None:
+        self._fleet.left()
+        self._opening.settle()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.contract.channel import Channel
+from gateway.contract.errors import FailedAttempt
 from gateway.contract.events import Events
 from gateway.contract.requests import (
     ChatRequest,
@@ -26,7 +27,6 @@ from gateway.routing.board import Board
 from gateway.routing.known import Ticket
 from gateway.routing.race import Race
 from gateway.routing.route import Route, Target
-from gateway.routing.wish import prompt_tokens
 from gateway.telemetry.decisions import Decision, Tried, Why
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.sample import Sample
@@ -58,28 +58,29 @@ class _Entry:
 
 
 class Opening:
-    """Implements race.Course. `decision` is filled in as attempts go."""
+    """Implements race.Course. `decision` is filled in as attempts go; `tokens`: of the prompt, about."""
 
     def __init__(
         self,
         route: Route,
         request: Request,
-        inputs: Channel[Input],
+        inputs: Channel[Input] | None,
         board: Board,
         providers: Mapping[str, object],
         decision: Decision,
         recorder: Recorder,
         rng: random.Random,
         ledger: Ledger | None = None,
+        tokens: int = 0,
     ) -> None:
-        self.route, self.request, self.inputs = route, request, inputs
+        self.route, self.request = route, request
+        self._inputs: Channel[Input] | None = inputs
         self.decision = decision
-        self._board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
+        self.board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
         self._ledger = ledger
         self.costs: list[float | None] = []
         """Of the attempts that are over, US dollars; None for one of which nobody knows."""
-        self._whole = is_whole(request)
-        self._tokens = prompt_tokens(request) if isinstance(request, ChatRequest) else 0
+        self._whole, self._tokens = is_whole(request), tokens
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._entries: dict[Attempt, _Entry] = {}
@@ -88,28 +89,32 @@ class Opening:
 
     async def race(
         self, targets: Sequence[Target], why: Why | None = None, raced: bool = False
-    ) -> tuple[Attempt, Race]:
-        """The first of `targets` to give something useful. `why`: what its attempts are, if not what a race calls them;
-        `raced`: the first two are asked at the same time."""
+    ) -> tuple[Attempt, list[FailedAttempt]]:
+        """The first of `targets` to give something useful, and those that failed before. `why`: what its attempts are, if
+        not what a race calls them; `raced`: the first two are asked at the same time."""
         self._why, self._raced = why, raced and self.route.kind in HEDGED
         race = Race(self.route, targets, self, self._rng)
         attempt = await race.run()
         now = self._loop.time()
         measured = attempt.ttft if self.route.kind in ("llm", "embed", "tts") else None
-        self._board.first(now, self._entries[attempt].ticket, measured)
+        self.board.first(now, self._entries[attempt].ticket, measured)
         self.decision.chosen = str(attempt.target)
-        return attempt, race
+        return attempt, race.failed
 
     def launch(self, target: Target, why: Why) -> Attempt:
         now = self._loop.time()
-        ticket = self._board.started(now, target, self._tokens)
+        ticket = self.board.started(now, target, self._tokens)
         verb = getattr(self._providers[target.provider], VERBS[type(self.request)])
-        speech = self.route.kind not in ("llm", "embed")
-        events = verb(target.model, self.request, self.inputs.reader()) if speech else verb(target.model, self.request)
-        limits = Limits.of(self.route.policy, self.request, None if self._whole else self._board.deadline(now, ticket))
+        inputs = self._inputs
+        if self.route.kind in ("llm", "embed"):
+            events = verb(target.model, self.request)
+        else:
+            inputs = self._inputs = inputs if inputs is not None else Channel()
+            events = verb(target.model, self.request, inputs.reader())
+        limits = Limits.of(self.route.policy, self.request, None if self._whole else self.board.deadline(now, ticket))
         attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)
-        if speech:
-            self.inputs.watch(attempt.input)
+        if inputs is not None:
+            inputs.watch(attempt.input)
         tried = Tried(str(target), self._why or why, now - self._began)
         self.decision.tried.append(tried)
         self._entries[attempt] = _Entry(ticket, tried)
@@ -121,15 +126,15 @@ class Opening:
         if self._raced:
             self._raced = False
             return 0.0
-        after = self._board.hedge_after(self._loop.time(), self._entries[attempt].ticket)
+        after = self.board.hedge_after(self._loop.time(), self._entries[attempt].ticket)
         # Where the answer comes whole, no deadline can tell slow from silent: another target races it instead.
         return min(self.route.policy.ttft_deadline, after or 1e9) if self._whole else after
 
     def take_hedge(self) -> bool:
-        return self._board.take_hedge(self._loop.time())
+        return self.board.take_hedge(self._loop.time())
 
     def take_retry(self) -> bool:
-        return self._board.take_retry(self._loop.time())
+        return self.board.take_retry(self._loop.time())
 
     def cost(self, attempt: Attempt) -> float | None:
         """US dollars of the attempts that are over and of this one so far; None if that of one is not known."""
@@ -145,14 +150,15 @@ class Opening:
     def _sampled(self, attempt: Attempt, sample: Sample) -> None:
         now, entry = self._loop.time(), self._entries[attempt]
         if sample.part == "turn":
-            self._board.turn(now, entry.ticket, sample.ttft or 0.0)
+            self.board.turn(now, entry.ticket, sample.ttft or 0.0)
         else:
             if self._ledger is not None:
                 sample = self._ledger.priced(sample)
             self.costs.append(sample.cost)
-            self.inputs.unwatch(attempt.input)
+            if self._inputs is not None:
+                self._inputs.unwatch(attempt.input)
             error = attempt.error
-            self._board.ended(now, entry.ticket, sample.outcome, error.retry_after if error else None)
+            self.board.ended(now, entry.ticket, sample.outcome, error.retry_after if error else None)
             tried = entry.tried
             tried.outcome, tried.ttft, tried.duration = sample.outcome, sample.ttft, sample.duration
             tried.cost = sample.cost

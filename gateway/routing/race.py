@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,18 +66,29 @@ class Race:
         self._route, self._course, self._rng = route, course, rng
         self._queue = list(targets)
         self._running: list[_Runner] = []
-        self._tries: dict[Target, int] = {}
+        self._tries: dict[str, int] = {}
         self._retry: tuple[float, Target] | None = None  # when, and whom
         self._loop = asyncio.get_running_loop()
         self.failed: list[FailedAttempt] = []
 
     async def run(self) -> Attempt:
         """The winner, which the caller closes. Raises AllTargetsFailed, Refused, ContextTooLong."""
+        if len(self._queue) == 1:  # nobody else may be asked meanwhile: no need to look out for it
+            attempt = self._course.launch(self._queue.pop(), "first")
+            self._tries[str(attempt.target)] = 1
+            error = await _begun(attempt, attempt.begin())
+            if error is None:
+                return attempt
+            self._after(attempt, error)
+        else:
+            self._start(self._queue.pop(0), "first")
         try:
             winner = await self._first()
         except BaseException:
             await self._close_running(lost=False)
             raise
+        if not self._running:
+            return winner
         try:
             await self._close_running(lost=True)
         except BaseException as error:
@@ -86,31 +97,33 @@ class Race:
         return winner
 
     async def _first(self) -> Attempt:
-        self._start(self._queue.pop(0), "first")
         while self._running or self._retry is not None:
             for runner in await self._ended():
                 self._running.remove(runner)
-                error = await self._result(runner)
+                attempt, task = runner.attempt, runner.task
+                error = await _begun(attempt, attempt.begin() if task is None else task)
                 if error is None:
-                    return runner.attempt
-                self._after(runner.attempt, error)
+                    return attempt
+                self._after(attempt, error)
             self._start_due()
         raise AllTargetsFailed(self._route.name, self.failed)
 
     def _start(self, target: Target, why: Why) -> None:
         attempt = self._course.launch(target, why)
-        self._tries[target] = self._tries.get(target, 0) + 1
+        self._tries[str(target)] = self._tries.get(str(target), 0) + 1
         after = self._course.hedge_after(attempt) if self._queue else None
         self._running.append(_Runner(attempt, None if after is None else attempt.opened + after))
 
     async def _ended(self) -> list[_Runner]:
         """Waits until an attempt has ended or the next hedge or retry is due."""
+        if len(self._running) == 1 and self._retry is None:
+            alone = self._running[0]
+            if alone.task is None and (alone.hedge_at is None or not self._queue):
+                return [alone]  # and nothing to look out for: it begins without a task of its own
         due = self._due()
         if not self._running:
             await asyncio.sleep(max(0.0, (due or 0.0) - self._loop.time()))
             return []
-        if due is None and len(self._running) == 1 and self._running[0].task is None:
-            return self._running[:]  # alone, and nothing to look out for: `_result` runs it without a task
         for runner in self._running:
             if runner.task is None:
                 runner.task = asyncio.create_task(runner.attempt.begin(), name=f"attempt at {runner.attempt.target}")
@@ -138,19 +151,6 @@ class Race:
                 if self._course.take_hedge():
                     self._start(self._queue.pop(0), "hedge")
 
-    async def _result(self, runner: _Runner) -> ProviderError | None:
-        """None if it gave its first event. Closes it if not; what no provider may raise passes by."""
-        attempt = runner.attempt
-        try:
-            await (attempt.begin() if runner.task is None else runner.task)
-        except ProviderError as error:
-            await attempt.close(error)
-            return error
-        except BaseException as error:
-            await attempt.close(error)
-            raise
-        return None
-
     def _after(self, attempt: Attempt, error: ProviderError) -> None:
         """Who is asked next, and when."""
         self.failed.append(FailedAttempt(str(attempt.target), error, self._loop.time() - attempt.opened))
@@ -174,7 +174,7 @@ class Race:
 
     def _again(self, attempt: Attempt, error: ProviderError) -> bool:
         """Schedule the same target, if that makes sense and the budget allows."""
-        tries = self._tries[attempt.target]
+        tries = self._tries[str(attempt.target)]
         if (
             isinstance(error, Unauthorized | OutOfQuota | ContextTooLong | TooLate)
             or tries > self._route.policy.retries
@@ -199,6 +199,19 @@ class Race:
             for runner in running:
                 runner.attempt.lost = lost
                 await runner.attempt.close()
+
+
+async def _begun(attempt: Attempt, beginning: Awaitable[None]) -> ProviderError | None:
+    """None if it gave its first event. Closes it if not; what no provider may raise passes by."""
+    try:
+        await beginning
+    except ProviderError as error:
+        await attempt.close(error)
+        return error
+    except BaseException as error:
+        await attempt.close(error)
+        raise
+    return None
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

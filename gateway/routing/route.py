@@ -28,9 +28,13 @@ class Target:
     region: str | None = None
     languages: tuple[str, ...] = ()
     canary: float | None = None
+    _name: str = field(init=False, repr=False, compare=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_name", f"{self.provider}/{self.model}")
 
     def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
+        return self._name
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ def ending_of(decision: Decision) -> Ending:
     else the last that was not merely slower than another."""
     if not decision.done:
         return "open"
+    if len(decision.tried) == 1 and (only := decision.tried[0]).why != "shadow" and only.outcome != "lost":
+        return only.outcome or "untried"
     counted = [tried for tried in decision.tried if tried.why != "shadow" and tried.outcome not in (None, "lost")]
     for wanted in (
         [tried for tried in counted if tried.why == "continue"],

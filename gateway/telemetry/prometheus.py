@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from gateway.contract.requests import Kind
+from gateway.telemetry.histogram import Histogram, Series
 from gateway.telemetry.routing_metrics import RoutingMetrics, StandingGauges
 from gateway.telemetry.sample import Sample
 from gateway.telemetry.standing import Standing
@@ -41,11 +42,11 @@ _WHO = ("trunkline_route", "gen_ai_operation_name", "gen_ai_provider_name", "gen
 class _Series:
     """The series of one target on one route, looked up once: finding a label costs ten times what counting does."""
 
-    first: Histogram
-    first_token: Histogram
-    duration: Histogram
-    read: Histogram
-    written: Histogram
+    first: Series
+    first_token: Series
+    duration: Series
+    read: Series
+    written: Series
     characters: Counter
     seconds: Counter
 

@@ -33,9 +33,14 @@ class RoutingMetrics:
         self._wins = counter("trunkline_hedge_wins", "Hedges that answered first")
         self._ejections = counter("trunkline_ejections", "Times a target was left out for failing")
         self._known: set[tuple[str, str]] = set()
+        self._endings: dict[tuple[str, str], Counter] = {}
 
     def settled(self, decision: Decision) -> None:
-        self._decisions.labels(decision.route, decision.kind, ending_of(decision)).inc()
+        key = decision.route, ending_of(decision)
+        ending = self._endings.get(key)
+        if ending is None:
+            ending = self._endings[key] = self._decisions.labels(decision.route, decision.kind, key[1])
+        ending.inc()
         for candidate in decision.candidates:
             self._introduce(decision.route, candidate.target, decision.kind)
         for tried in decision.tried:

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from gateway.api import chat, completions, embeddings, errors, health, models, speech, transcriptions
 from gateway.api.exchange import CLIENT_LEFT
+from gateway.api.front import front
 from gateway.contract.audio import Audio
 from gateway.contract.events import Events, Finished, Flushed, ProviderEvent, Ready, Transcript
 from gateway.contract.provider import Closable
@@ -164,9 +165,11 @@ async def stage(
     calls: Mapping[str, CallRoute] | None = None,
     asleep: Mapping[str, Mapping[str, str]] | None = None,
     policy: Policy = POLICY,
+    straight: bool = True,
     **routes: object,
 ) -> AsyncIterator[Gateway]:
-    """`routes`: name = a provider, or a tuple of them as targets in order. `asleep`: llm routes without any target awake."""
+    """`routes`: name = a provider, or a tuple of them as targets in order. `asleep`: llm routes without any target awake.
+    `straight`: as the program serves its endpoints; False: over ASGI, as any server would."""
     providers: dict[str, object] = {}
     table: dict[str, Route] = {}
     for name, given in routes.items():
@@ -180,7 +183,8 @@ async def stage(
     recorder = Recorder([metrics.sample])
     readiness = [health.Readiness(True)]
     app = application(Engine(table, providers, recorder), metrics, readiness, calls or {})
-    async with serving(app) as served, client(served) as official, plain_http(base_url=served.url) as http:
+    settings = {} if straight else {"http": "httptools"}
+    async with serving(app, **settings) as served, client(served) as official, plain_http(base_url=served.url) as http:
         try:
             yield Gateway(served, official, http, metrics, recorder, readiness)
         finally:
@@ -194,13 +198,18 @@ def application(
 ) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     errors.install(app)
-    app.include_router(chat.router(engine, metrics))
-    app.include_router(completions.router(engine, metrics))
-    app.include_router(embeddings.router(engine, metrics))
-    app.include_router(speech.router(engine, metrics))
-    app.include_router(transcriptions.router(engine, metrics))
-    app.include_router(models.router(engine, lambda: calls))
-    app.include_router(health.router(lambda: readiness[-1], metrics))
+    routers = (
+        chat.router(engine, metrics),
+        completions.router(engine, metrics),
+        embeddings.router(engine, metrics),
+        speech.router(engine, metrics),
+        transcriptions.router(engine, metrics),
+        models.router(engine, lambda: calls),
+        health.router(lambda: readiness[-1], metrics),
+    )
+    for router in routers:
+        app.include_router(router)
+    app.state.front = front(route for router in routers for route in router.routes)
 
     @app.get("/breaks")
     async def breaks() -> None:

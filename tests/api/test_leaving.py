@@ -39,12 +39,13 @@ async def asking(
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize("straight", [True, False])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("script", ["silent", "headers-only", "role-only"])
-async def test_before_the_first_word(script: str, stream: bool) -> None:
+async def test_before_the_first_word(script: str, stream: bool, straight: bool) -> None:
     async with Upstream(script) as upstream:
         provider = OpenAICompatible(Settings("up", upstream.url))
-        async with stage(chat=(provider, Chats())) as gateway:
+        async with stage(chat=(provider, Chats()), straight=straight) as gateway:
             async with asking(gateway, "/v1/chat/completions", chat(stream)):
                 await upstream.until(lambda: upstream.busy == 1)
             left = asyncio.get_running_loop().time()
@@ -54,10 +55,11 @@ async def test_before_the_first_word(script: str, stream: bool) -> None:
     assert [sample.outcome for sample in gateway.samples] == ["cancelled"]
 
 
-async def test_between_words() -> None:
+@pytest.mark.parametrize("straight", [True, False])
+async def test_between_words(straight: bool) -> None:
     async with Upstream(ok(words=1000, tick=0.05)) as upstream:
         provider = OpenAICompatible(Settings("up", upstream.url))
-        async with stage(chat=provider) as gateway:
+        async with stage(chat=provider, straight=straight) as gateway:
             async with asking(gateway, "/v1/chat/completions", chat(True)) as reader:
                 await reader.readuntil(b"w1")
             await upstream.until_left()
@@ -75,9 +77,10 @@ async def test_while_another_target_is_tried() -> None:
     assert [sample.outcome for sample in gateway.samples][-1] == "cancelled"
 
 
-async def test_while_its_body_is_under_way() -> None:
+@pytest.mark.parametrize("straight", [True, False])
+async def test_while_its_body_is_under_way(straight: bool) -> None:
     chats = Chats(TextDelta("x"), Finished())
-    async with stage(chat=chats) as gateway:
+    async with stage(chat=chats, straight=straight) as gateway:
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.served.port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         writer.write(b"Content-Length: 100\r\n\r\n{")

@@ -1,0 +1,135 @@
+"""The short way from a connection to an endpoint, where it must do what ASGI's does: framing, keep-alive, pipelining, cuts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+
+from gateway.contract.errors import Unavailable
+from gateway.contract.events import Finished, TextDelta
+from tests.api.stage import Chats, Gateway, stage
+
+pytestmark = pytest.mark.wire
+WAYS = pytest.mark.parametrize("straight", [True, False])
+
+
+def asks(stream: bool = False, head: str = "", version: str = "1.1") -> bytes:
+    body = orjson.dumps({"model": "chat", "messages": [{"role": "user", "content": "go"}], "stream": stream})
+    lines = f"POST /v1/chat/completions HTTP/{version}\r\nHost: x\r\nContent-Type: application/json\r\n{head}"
+    return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@asynccontextmanager
+async def connected(gateway: Gateway) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.served.port)
+    try:
+        async with asyncio.timeout(5.0):
+            yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """The head, and the body in whichever of the two framings."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if b"content-length: " in head:
+        return head, await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+    assert b"transfer-encoding: chunked\r\n" in head
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    assert await reader.readexactly(2) == b"\r\n"
+    return head, body
+
+
+@WAYS
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_connection_serves_one_request_after_the_other(stream: bool, straight: bool) -> None:
+    async with stage(chat=Chats(TextDelta("hi"), Finished()), straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            for _ in range(3):
+                writer.write(asks(stream))
+                head, body = await answer(reader)
+                assert head.startswith(b"http/1.1 200 ok\r\n")
+                assert b'"content":"hi"' in body
+                assert body.endswith(b"data: [DONE]\n\n") is stream
+
+
+@WAYS
+async def test_requests_that_come_at_once_are_answered_in_order(straight: bool) -> None:
+    async with stage(chat=Chats(TextDelta("hi"), 0.01, Finished()), straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(asks(True, "X-Request-Id: a\r\n") + asks(False, "X-Request-Id: b\r\n") + asks(True))
+            heads = [(await answer(reader))[0] for _ in range(3)]
+    assert b"x-request-id: a\r\n" in heads[0]
+    assert b"x-request-id: b\r\n" in heads[1]
+    assert b"x-request-id: req_" in heads[2]
+
+
+@WAYS
+async def test_a_body_that_comes_in_pieces_and_late(straight: bool) -> None:
+    async with stage(chat=Chats(TextDelta("hi"), Finished()), straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            asked = asks(head="Expect: 100-continue\r\n")
+            at = asked.index(b"\r\n\r\n") + 4
+            writer.write(asked[:at])
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            for byte in asked[at:]:
+                writer.write(bytes([byte]))
+                await writer.drain()
+            assert b'"content":"hi"' in (await answer(reader))[1]
+
+
+@WAYS
+async def test_who_asks_for_it_finds_the_connection_closed(straight: bool) -> None:
+    async with stage(chat=Chats(TextDelta("hi"), Finished()), straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(asks(True, "Connection: close\r\n"))
+            assert b"connection: close\r\n" in (await answer(reader))[0]
+            assert await reader.read() == b""
+
+
+async def test_a_client_of_http_1_0_is_served_too() -> None:
+    async with stage(chat=Chats(TextDelta("hi"), Finished())) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(asks(version="1.0"))
+            assert b'"content":"hi"' in await reader.read()
+
+
+@WAYS
+async def test_a_refused_body_is_answered_and_the_connection_closed(straight: bool) -> None:
+    async with stage(chat=Chats(TextDelta("hi"), Finished()), straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(asks().replace(b"application/json", b"text/plain"))
+            head, body = await answer(reader)
+            assert head.startswith(b"http/1.1 415 ")
+            assert b"connection: close\r\n" in head
+            assert b"application/json" in body
+            assert await reader.read() == b""
+
+
+@WAYS
+async def test_a_failure_leaves_the_connection_usable(straight: bool) -> None:
+    chats = Chats(TextDelta("hi"), 0.01, Unavailable("gone"))
+    async with stage(chat=chats, straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(asks(True))
+            _, body = await answer(reader)
+            assert b'"error"' in body
+            assert not body.endswith(b"data: [DONE]\n\n")
+            writer.write(asks(False))
+            assert (await answer(reader))[0].startswith(b"http/1.1 502 ")
+
+
+@WAYS
+async def test_a_target_that_names_header_lines_writes_none(straight: bool) -> None:
+    async with stage(chat=Chats(TextDelta("hi"), Finished()), straight=straight) as gateway:
+        async with connected(gateway) as (reader, writer):
+            writer.write(asks(head="X-Request-Id: a\x01b\r\n".replace("\x01", "%0d%0ax: y")))
+            head, _ = await answer(reader)
+            assert b"x-request-id: req_" in head
