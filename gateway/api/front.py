@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.exchange import HELD, STALLED, ClientGone, Endpoint, Exchange, Headers
-
 
 Serve = Callable[[Endpoint, Exchange], Awaitable[None]]
 
@@ -25,18 +25,17 @@ def front(routes: Iterable[BaseRoute], serve: Serve = Endpoint.serve) -> type[Ht
     """The class of connections on which the Endpoints among `routes` are reached straight (uvicorn's `http`). `serve`: has an
     Endpoint serve an Exchange."""
     known = {
-        route.path.encode(): route.endpoint
+        route.path.encode(): partial(serve, route.endpoint)
         for route in routes
         if isinstance(route, Route) and isinstance(route.endpoint, Endpoint) and route.methods == {"POST"}
     }
-    return type("Front", (_Front,), {"endpoints": known, "serve": staticmethod(serve)})
+    return type("Front", (_Front,), {"endpoints": known})
 
 
 class _Front(HttpToolsProtocol):
     """`serving`: the request being answered, where it came straight."""
 
-    endpoints: ClassVar[Mapping[bytes, Endpoint]] = {}
-    serve: ClassVar[Serve]
+    endpoints: ClassVar[Mapping[bytes, Callable[[Exchange], Awaitable[None]]]] = {}
     serving: _Cycle | None = None
 
     def on_headers_complete(self) -> None:
@@ -84,11 +83,11 @@ class _Cycle(RequestResponseCycle):
         self.handler: asyncio.Task[Any] | None = None
 
     async def run_asgi(self, app: Any) -> None:
-        """Uvicorn starts every request by this name. `app`: the Endpoint."""
+        """Uvicorn starts every request by this name. `app`: the Endpoint's way of serving it."""
         self.connection.serving = self
         exchange = self.exchange = _Direct(self)
         try:
-            await self.connection.serve(app, exchange)
+            await app(exchange)
         finally:
             self.connection.serving = self.handler = None
             if not self.response_complete and not self.disconnected:

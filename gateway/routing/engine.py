@@ -158,7 +158,16 @@ class Engine:
         )
         self._recorder.decided(decision)
         opening = Opening(
-            route, request, inputs, board, fleet.providers, decision, self._recorder, self._rng, self._ledger, wish.tokens
+            route,
+            request,
+            inputs,
+            board,
+            fleet.providers,
+            decision,
+            self._recorder,
+            self._rng,
+            self._ledger,
+            wish.tokens,
         )
         return fleet, opening, plan
 
