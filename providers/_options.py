@@ -15,15 +15,16 @@ _TOLD = {
 }
 
 
-def read(settings: Settings, **known: Any) -> dict[str, Any]:
+def read(settings: Settings, deep: tuple[str, ...] = (), **known: Any) -> dict[str, Any]:
     """The options with these names and defaults. Raises ValueError for any other name, and for a value not of its default's
-    type (None: text). A number is at least 1; lists are of texts, and mappings from text to text."""
+    type (None: text). A number is at least 1; lists are of texts, and mappings from text to text, except those that
+    `deep` names, which may hold anything."""
     for name, value in settings.options.items():
         if name not in known:
             raise ValueError(f"there is no option {name!r}; there are {', '.join(known)}")
         wanted = str if known[name] is None else type(known[name])
         too_small = wanted is int and isinstance(value, int) and value < 1
-        if type(value) is not wanted or too_small or not _texts(value):
+        if type(value) is not wanted or too_small or not (name in deep or _texts(value)):
             raise ValueError(f"option {name!r} is to be {_TOLD[wanted]}")
     return {**known, **settings.options}
 

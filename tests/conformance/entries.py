@@ -13,7 +13,8 @@ from _pytest.mark import ParameterSet
 from gateway.contract.audio import Audio
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Kind
-from providers import fake, local_llm, local_stt, local_tts, openai, openai_compatible
+from providers import fake, gemini, local_llm, local_stt, local_tts, openai, openai_compatible
+from tests import gemini_scripts
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http
 from tests.needs import ROOT
 from tests.sounds import tone
@@ -44,6 +45,27 @@ OPENAI: Mapping[Scene, Script | str] = {
     "hangs-up-mid": "dies",
     "garbage": "garbage",
     "echoes-key": _echoes_key,
+}
+
+GEMINI: Mapping[Scene, Script] = {
+    scene: gemini_scripts.SCRIPTS[name]
+    for scene, name in {
+        **dict.fromkeys(("answers", "refused-connection"), "ok"),
+        "endless": "endless",
+        "silent": "silent",
+        "headers-only": "headers-only",
+        "stalls": "stalls",
+        "unauthorized": "bad-key",
+        "rate-limited": "429",
+        "no-quota": "no-quota",
+        "too-long": "too-long",
+        "refuses": "blocked",
+        "server-error": "503",
+        "hangs-up-first": "hang-up",
+        "hangs-up-mid": "dies",
+        "garbage": "garbage",
+        "echoes-key": "echoes-key",
+    }.items()
 }
 
 FAKE: Mapping[Scene, str] = {
@@ -82,6 +104,7 @@ _SOUND: list[Input] = [Audio(tone(300, 1.0, 16_000).tobytes(), 16_000)] * 4
 ENTRIES = [
     Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
     Entry("openai", "llm", frozenset(OPENAI), over_http(openai.Provider, OPENAI), "wire"),
+    Entry("gemini", "llm", frozenset(GEMINI), over_http(gemini.Provider, GEMINI), "wire"),
     _fake("llm", []),
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),

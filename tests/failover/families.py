@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
+from tests import gemini_scripts as gemini_says
 from tests import upstream_scripts as openai_says
 from tests.upstreams import Received
 
@@ -48,11 +49,13 @@ class Asked:
 
 class Family(Protocol):
     """`module`: the provider, a row of which speaks it; `path`: what its base_url has after the origin; `terminator`: says that
-    a stream is over, where the protocol has something that does beyond `ends`."""
+    a stream is over, where the protocol has something that does beyond `ends`; `policy_status`: what it answers with to a
+    prompt that is against policy."""
 
     module: str
     path: str
     terminator: bytes
+    policy_status: int
 
     def asked(self, request: Received) -> Asked: ...
 
@@ -73,7 +76,7 @@ class Family(Protocol):
 
 
 class OpenAI:
-    module, path, terminator = "openai_compatible", "/v1", openai_says.DONE
+    module, path, terminator, policy_status = "openai_compatible", "/v1", openai_says.DONE, 400
 
     def asked(self, request: Received) -> Asked:
         body = request.json
@@ -110,10 +113,46 @@ class OpenAI:
         return openai_says.event(openai_says.chunk(delta, finish, model=asked.model))
 
 
+class Gemini:
+    """That a prompt is against policy is no error to it, but a 200 without an answer."""
+
+    module, path, terminator, policy_status = "gemini", "/v1beta", b"", 200
+
+    def asked(self, request: Received) -> Asked:
+        turns = tuple(
+            ({"model": "assistant"}.get(turn["role"], turn["role"]), _text(turn["parts"]))
+            for turn in request.json["contents"]
+        )
+        return Asked(gemini_says.model(request), gemini_says.streams(request), True, turns)
+
+    def begins(self, asked: Asked) -> bytes:
+        return openai_says.event({"usageMetadata": gemini_says.usage(0)})
+
+    def delta(self, asked: Asked, text: str) -> bytes:
+        return openai_says.event(gemini_says.chunk([{"text": text}]))
+
+    def ends(self, asked: Asked, words: int) -> bytes:
+        return openai_says.event(gemini_says.chunk([{"text": ""}], "STOP", words))
+
+    def whole(self, asked: Asked, text: str) -> bytes:
+        return orjson.dumps(gemini_says.chunk([{"text": text}], "STOP", len(text.split())))
+
+    def error(self, kind: Error) -> bytes:
+        too_long = "The input token count (9000) exceeds the maximum number of tokens allowed (8192)."
+        told: dict[Error, dict[str, Any]] = {
+            "rate-limited": gemini_says.error(429, WHY[kind], "RESOURCE_EXHAUSTED"),
+            "failing": gemini_says.error(503, WHY[kind], "UNAVAILABLE"),
+            "too-long": gemini_says.error(400, f"{too_long} {WHY[kind]}", "INVALID_ARGUMENT"),
+            "against-policy": gemini_says.blocked("PROHIBITED_CONTENT", WHY[kind]),
+            "no-prefill": gemini_says.error(400, WHY[kind], "INVALID_ARGUMENT"),
+        }
+        return orjson.dumps(told[kind])
+
+
 def _text(content: object) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content)
     return content if isinstance(content, str) else ""
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"openai": OpenAI()})
+FAMILIES: Mapping[str, Family] = MappingProxyType({"openai": OpenAI(), "gemini": Gemini()})

@@ -110,8 +110,10 @@ class _Speaker:
                 return self.says(goes_on, end="closed")
             case "lingers":
                 return self.says(goes_on, end="open")
-            case "too-long" | "against-policy":
+            case "too-long":
                 return self.fails(fault, 400)
+            case "against-policy":
+                return self.fails(fault, self._family.policy_status)
             case "repeats":
                 return self.says(repeats)
             case "repeats-some":
