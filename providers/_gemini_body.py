@@ -26,7 +26,7 @@ from providers._gemini_models import seals_calls, thinking_config
 SEAL = "gemini:"
 """What the seals of its texts begin with outside: another provider's would be refused here, and no base64 holds a colon."""
 NO_SEAL = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
-"""For calls whose seal was lost on the way, or that another model made: skip_thought_signature_validator, which Google documents for that."""
+"""skip_thought_signature_validator: what Google documents for calls whose seal was lost on the way, or that another model made."""
 _SEEDS = 1 << 31
 
 Contents = list[dict[str, Any]]

@@ -31,7 +31,9 @@ BLOCKED = "content_policy_violation"
 """The code of what is refused for its content: OpenAI's word, which clients know."""
 
 _TOO_LONG = re.compile(r"input token count .{0,40}exceeds the maximum number of tokens", re.IGNORECASE)
-_KEY = re.compile(r"api key (not valid|not found|expired|was reported)|method doesn't allow unregistered", re.IGNORECASE)
+_KEY = re.compile(
+    r"api key (not valid|not found|expired|was reported)|method doesn't allow unregistered", re.IGNORECASE
+)
 _KEY_REASONS = {"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "ACCESS_TOKEN_EXPIRED", "CONSUMER_INVALID"}
 _FILE = re.compile(r"you do not have permission to access the file", re.IGNORECASE)
 _SPENT = re.compile(r"credits are depleted|spending cap", re.IGNORECASE)

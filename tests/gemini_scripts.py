@@ -148,7 +148,10 @@ def _together(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 _ENVELOPE = {"modelVersion": "upstream-model-1", "responseId": "response-1"}
-_MINUTE, _DAY = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
+_MINUTE, _DAY = (
+    "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
+    "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+)
 _QUOTA = "You exceeded your current quota, please check your plan and billing details."
 
 SCRIPTS: Mapping[str, Script] = MappingProxyType(

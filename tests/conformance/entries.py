@@ -47,26 +47,25 @@ OPENAI: Mapping[Scene, Script | str] = {
     "echoes-key": _echoes_key,
 }
 
-GEMINI: Mapping[Scene, Script] = {
-    scene: gemini_scripts.SCRIPTS[name]
-    for scene, name in {
-        **dict.fromkeys(("answers", "refused-connection"), "ok"),
-        "endless": "endless",
-        "silent": "silent",
-        "headers-only": "headers-only",
-        "stalls": "stalls",
-        "unauthorized": "bad-key",
-        "rate-limited": "429",
-        "no-quota": "no-quota",
-        "too-long": "too-long",
-        "refuses": "blocked",
-        "server-error": "503",
-        "hangs-up-first": "hang-up",
-        "hangs-up-mid": "dies",
-        "garbage": "garbage",
-        "echoes-key": "echoes-key",
-    }.items()
+_GEMINI: Mapping[Scene, str] = {
+    "answers": "ok",
+    "endless": "endless",
+    "silent": "silent",
+    "headers-only": "headers-only",
+    "stalls": "stalls",
+    "unauthorized": "bad-key",
+    "rate-limited": "429",
+    "no-quota": "no-quota",
+    "too-long": "too-long",
+    "refuses": "blocked",
+    "server-error": "503",
+    "refused-connection": "ok",
+    "hangs-up-first": "hang-up",
+    "hangs-up-mid": "dies",
+    "garbage": "garbage",
+    "echoes-key": "echoes-key",
 }
+GEMINI = {scene: gemini_scripts.SCRIPTS[name] for scene, name in _GEMINI.items()}
 
 FAKE: Mapping[Scene, str] = {
     "answers": "words-6",

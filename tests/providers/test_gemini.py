@@ -29,7 +29,7 @@ from gateway.contract.events import (
     ToolCallDelta,
     Usage,
 )
-from gateway.contract.messages import File, Image, Message, Sound, Text, Thought, Tool, ToolCall
+from gateway.contract.messages import File, Image, Message, Part, Sound, Text, Thought, Tool, ToolCall
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import AnswerFormat, ChatRequest, EmbedRequest, Thinking, ToolChoice
 from providers.gemini import Provider
@@ -202,12 +202,12 @@ async def test_tools_and_their_choice(upstream: Upstream, choice: ToolChoice, mo
     assert body["toolConfig"] == {"functionCallingConfig": mode}
 
 
-def round_of_tools(*calls: ToolCall, thought: Thought | None = None, picture: bool = False) -> tuple[Message, ...]:
+def round_of_tools(*calls: ToolCall, picture: bool = False) -> tuple[Message, ...]:
     """A question, the calls, and a result for each."""
-    said = (*([thought] if thought else []), Text("I look."))
-    media = (Image(f"data:image/png;base64,{PIXEL}"),) if picture else ()
-    results = (Message("tool", (Text('{"sky":"blue"}'), *media), tool_call_id=call.id) for call in calls)
-    return (*HELLO, Message("assistant", said, calls), *results, Message.of("user", "and?"))
+    said = Text("I look.")
+    told: list[Part] = [Text('{"sky":"blue"}'), *([Image(f"data:image/png;base64,{PIXEL}")] if picture else [])]
+    results = (Message("tool", tuple(told), tool_call_id=call.id) for call in calls)
+    return (*HELLO, Message("assistant", (said,), calls), *results, Message.of("user", "and?"))
 
 
 async def test_results_are_matched_to_calls_by_name_and_id(upstream: Upstream) -> None:
@@ -373,7 +373,11 @@ FAILURES: dict[str, tuple[dict[str, Any], type[ProviderError], float | None]] = 
         Refused,
         None,
     ),
-    "rate": (says.error(429, _QUOTA, "RESOURCE_EXHAUSTED", says.quota(_MINUTE), says.retry("12.5s")), RateLimited, 12.5),
+    "rate": (
+        says.error(429, _QUOTA, "RESOURCE_EXHAUSTED", says.quota(_MINUTE), says.retry("12.5s")),
+        RateLimited,
+        12.5,
+    ),
     "rate, no details": (
         says.error(429, "Resource has been exhausted (e.g. check quota).", "RESOURCE_EXHAUSTED"),
         RateLimited,
