@@ -33,6 +33,7 @@ class Script:
     tick: float = 0.0
     cut_after: int | None = None
     hang_after: int | None = None
+    go_away: float | None = None
     hang: bool = False
     garbage: bool = False
     empty: bool = False
@@ -61,7 +62,19 @@ class Script:
 
 
 _DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Script)}
-_FAULTS = ["error", "ready", "slow", "cut_after", "hang_after", "hang", "garbage", "empty", "silence", "never_final"]
+_FAULTS = [
+    "error",
+    "ready",
+    "slow",
+    "cut_after",
+    "hang_after",
+    "go_away",
+    "hang",
+    "garbage",
+    "empty",
+    "silence",
+    "never_final",
+]
 _ERRORS: Mapping[int, type[ProviderError]] = MappingProxyType(
     {
         400: Refused,
@@ -108,6 +121,11 @@ _TAKES: Mapping[str, tuple[str, str, Callable[[str], Any]]] = MappingProxyType(
         "times": ("1", "faults in the first requests only", _count),
         "cut-after": ("20", "breaks off in mid-stream", _count),
         "hang-after": ("20", "silent in mid-stream", _count),
+        "go-away": (
+            "2s",
+            "says after its first answer that it drops the session that much later, and does (s2s)",
+            _seconds,
+        ),
         "words": ("20", "length of the answer", _count),
         "says": ("hello-there", "this text", _text),
     }

@@ -26,12 +26,14 @@ import orjson
 from gateway.contract.audio import Audio
 from gateway.contract.errors import Unavailable
 from gateway.contract.events import (
+    Answered,
     AudioDelta,
     Embedded,
     Events,
     Finished,
     FinishReason,
     Flushed,
+    GoingAway,
     ProviderEvent,
     Ready,
     SpeechEnded,
@@ -148,7 +150,8 @@ class Provider:
             await asyncio.sleep(stream.script.ready)
             yield Ready()
             ear, turn, echo = Ear(), _Turn(stream.script), _Echo(stream.script)
-            async for item in inputs:
+            drops: float | None = None
+            while (item := await _input(inputs, drops)) is not None:
                 over = isinstance(item, Commit)
                 match item:
                     case Audio():
@@ -169,8 +172,12 @@ class Provider:
                         await stream.content()
                         yield event
                     yield Usage(seconds=turn.end)
+                    yield Answered()
                     turn.begin()
                     echo.clear()
+                    if stream.script.go_away is not None and drops is None:
+                        drops = asyncio.get_running_loop().time() + stream.script.go_away
+                        yield GoingAway(stream.script.go_away)
             yield Finished()
 
     @contextmanager
@@ -327,6 +334,15 @@ def _vector(of: str | tuple[int, ...], dimensions: int) -> tuple[float, ...]:
     drawn = [rng.gauss(0.0, 1.0) for _ in range(dimensions)]
     length = math.sqrt(sum(each * each for each in drawn))
     return tuple([each / length for each in drawn])
+
+
+async def _input(inputs: AsyncIterator[Input], until: float | None) -> Input | None:
+    """The next one; None where there are no more, or none came until then."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await anext(inputs, None)
+    except TimeoutError:
+        return None
 
 
 async def _forever() -> None:

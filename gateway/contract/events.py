@@ -1,8 +1,9 @@
 """What comes out of a provider, and what a call adds. One event means one thing on every provider.
 
 From providers: Ready, SpeechStarted, SpeechEnded, EagerTurnEnd, TurnResumed, Transcript, TextDelta, ToolCallDelta,
-AudioDelta, Flushed, ThoughtSealed, Embedded, Usage, Passed, Finished. `Finished` is the last event of every complete stream,
-and comes once; a stream that ends without it was cut off. Times are seconds from the first sample of the input, unless said otherwise.
+AudioDelta, Flushed, Answered, GoingAway, ThoughtSealed, Embedded, Usage, Passed, Finished. `Finished` is the last event of every
+complete stream, and comes once; a stream that ends without it was cut off. Times are seconds from the first sample of the input,
+unless said otherwise.
 """
 
 from __future__ import annotations
@@ -124,6 +125,22 @@ class Flushed:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """All of the answer to a turn has been given (s2s): one for each Commit or turn that the provider ended, in order, also
+    where it was cancelled. A session that says nothing between a turn and its Answered has stalled."""
+
+    reason: FinishReason = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """The provider will drop the session in about `seconds` (s2s): time to move to another. If it is dropped while no answer
+    is owed, it ends with Finished; in the middle of one it was cut off like any other."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What an attempt used, as the provider counts it; zero where it does not say.
 
@@ -167,7 +184,8 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Rerouted:
-    """The engine's: `origin` failed in the middle of its answer for `reason`, and `target` goes on with it."""
+    """The engine's: `origin` failed in the middle of its answer for `reason`, and `target` goes on with it (llm), or hears
+    all of the session's input again and answers in its stead (s2s): what came of the turn before is void."""
 
     origin: str
     target: str
@@ -187,6 +205,8 @@ ProviderEvent = (
     | Embedded
     | AudioDelta
     | Flushed
+    | Answered
+    | GoingAway
     | Usage
     | Passed
     | Finished

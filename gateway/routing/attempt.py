@@ -18,7 +18,7 @@ from gateway.contract.errors import (
     Unavailable,
 )
 from gateway.contract.events import Events, Finished, ProviderEvent, TextDelta, Usage
-from gateway.contract.requests import ChatRequest, Commit, EmbedRequest, Input, Request, TranscribeRequest
+from gateway.contract.requests import Cancel, ChatRequest, Commit, EmbedRequest, Input, Request, TranscribeRequest
 from gateway.routing.deadline import Deadline
 from gateway.routing.route import Policy, Route, Target
 from gateway.routing.stopwatch import Stopwatch
@@ -26,7 +26,7 @@ from gateway.telemetry.sample import Outcome, Sample
 
 _UNUSED = Usage()
 SILENCE = 1.0
-"""Seconds of tts audio without a sound that are not a pause, but a fault."""
+"""Seconds of speech without a sound, where it begins, that are not a pause but a fault."""
 
 _OUTCOMES: tuple[tuple[type[ProviderError], Outcome], ...] = (
     (RateLimited, "rate_limited"),
@@ -125,7 +125,7 @@ class Attempt:
         self._watch.input(item, at)
         if isinstance(item, Commit):
             self._turn_began = max(at, self.opened)
-        if not owed and self._watch.owed:
+        if (not owed and self._watch.owed) or isinstance(item, Cancel):
             self._set_deadline()
 
     async def begin(self) -> None:
@@ -207,6 +207,8 @@ class Attempt:
                 self.ttft = first
             if not self._llm and self.route.kind in ("stt", "s2s"):
                 self._sampled(self, self._sample("ok", first, now - self._turn_began, Usage(), turn=True))
+        if self.route.kind == "s2s" and (self._watch.mute or self._watch.silent > SILENCE):
+            raise self._failed(Unavailable("its audio is silent", self.target.provider))
         if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Finished):

@@ -30,6 +30,7 @@ from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
 from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
+from gateway.routing.takeover import Takeover
 from gateway.routing.wish import wish_of
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.ledger import Ledger
@@ -48,7 +49,7 @@ class Answer:
         self,
         attempt: Attempt,
         attempts: list[FailedAttempt],
-        recovery: Recovery | None,
+        recovery: Recovery | Takeover | None,
         cost: Callable[[Attempt], float | None],
     ) -> None:
         self._attempt, self._recovery, self._cost = attempt, recovery, cost

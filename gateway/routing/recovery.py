@@ -19,11 +19,12 @@ from gateway.contract.events import (
     ToolCallDelta,
     Usage,
 )
-from gateway.contract.requests import ChatRequest
+from gateway.contract.requests import ChatRequest, ConverseRequest
 from gateway.routing.attempt import Attempt
 from gateway.routing.continuation import Diverged, Splice, going_on, may_go_on
 from gateway.routing.opening import Opening
 from gateway.routing.route import Target
+from gateway.routing.takeover import Takeover
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +125,11 @@ class Recovery:
         return policy.mid_stream == "continue" or not self._said
 
 
-def recovery_of(opening: Opening, attempt: Attempt, targets: Sequence[Target]) -> Recovery | None:
+def recovery_of(opening: Opening, attempt: Attempt, targets: Sequence[Target]) -> Recovery | Takeover | None:
     """None where nothing can be recovered, so that nothing is spent on it."""
     request, policy = opening.request, opening.route.policy
+    if isinstance(request, ConverseRequest) and policy.mid_stream != "error":
+        return Takeover(opening, attempt, targets)
     if not isinstance(request, ChatRequest) or not request.stream or policy.mid_stream == "error":
         return None
     return Recovery(opening, attempt, targets)

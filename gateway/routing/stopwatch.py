@@ -6,7 +6,7 @@
 | embed | the vectors | open | same event |
 | tts | first audible audio | first text not yet flushed | same event |
 | stt | Ready; an upload's first final Transcript | Commit, or SpeechEnded | the final Transcript that ends the turn |
-| s2s | Ready | Commit, or SpeechEnded | first AudioDelta |
+| s2s | Ready | Commit, or SpeechEnded | first audible AudioDelta |
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from gateway.contract.audio import Audio
 from gateway.contract.events import (
+    Answered,
     AudioDelta,
     Embedded,
     Flushed,
@@ -27,7 +28,7 @@ from gateway.contract.events import (
     ToolCallDelta,
     Transcript,
 )
-from gateway.contract.requests import Commit, Input, Kind
+from gateway.contract.requests import Cancel, Commit, Input, Kind
 
 AUDIBLE = 16
 """A sample from this size on may be heard (-66 dB): below it is what a broken voice sends."""
@@ -45,8 +46,9 @@ def audible(audio: Audio) -> bool:
 @dataclass(slots=True)
 class Stopwatch:
     """One attempt's clock. `asked`: when the answer now owed was asked for, None while nothing is owed; `upload`: all input
-    is there and no partial is wanted, so a target that is ready and then fails can still be left; `silent`: seconds of tts
-    audio so far in which nothing can be heard; `worded`: a tts stream was given something that has a sound."""
+    is there and no partial is wanted, so a target that is ready and then fails can still be left; `silent`: seconds of
+    audio in which nothing can be heard, so far (tts) or where an answer should begin (s2s); `worded`: a tts stream was given
+    something that has a sound; `mute`: an answer ended (s2s) of which nothing was heard and no tool was called."""
 
     kind: Kind
     opened: float
@@ -55,8 +57,9 @@ class Stopwatch:
     committed: bool = False
     silent: float = 0.0
     worded: bool = False
+    mute: bool = False
     _text: bool = field(default=False)  # tts: text was put since the last Commit
-    _unflushed: int = field(default=0)  # tts: Commits not yet answered
+    _unanswered: int = field(default=0)  # tts, s2s: Commits (and turns the provider ended) not yet answered
 
     def __post_init__(self) -> None:
         if self.kind in ("llm", "embed"):
@@ -64,8 +67,8 @@ class Stopwatch:
 
     @property
     def unspoken(self) -> bool:
-        """Whether a Commit of a tts stream was not answered."""
-        return self._unflushed > 0
+        """Whether a Commit of a tts stream, or a turn of a session, was not answered."""
+        return self._unanswered > 0
 
     @property
     def owed(self) -> bool:
@@ -73,8 +76,8 @@ class Stopwatch:
         if self.kind in ("llm", "embed"):
             return True
         if self.kind == "tts":
-            return self.asked is not None or self._text or self._unflushed > 0
-        return self.asked is not None
+            return self.asked is not None or self._text or self._unanswered > 0
+        return self.asked is not None or self._unanswered > 0
 
     def input(self, item: Input, at: float) -> None:
         """`at`: when it was put; what was put before the attempt opened counts from its opening."""
@@ -87,9 +90,11 @@ class Stopwatch:
                 self.worded |= any(map(str.isalnum, item))
             elif isinstance(item, Commit):
                 self._text = False
-                self._unflushed += 1
-        elif isinstance(item, Commit) and self.asked is None:
-            self.asked = at
+                self._unanswered += 1
+        elif isinstance(item, Commit):
+            self._ask(at, self._unanswered + 1)
+        elif isinstance(item, Cancel) and self.kind == "s2s":
+            self.asked = None  # it need not begin any more, but must say that it ended
 
     def event(self, event: ProviderEvent, at: float) -> float | None:
         """Seconds from asked to `event` where it is the first that was waited for; else None. Sets `committed`."""
@@ -101,24 +106,36 @@ class Stopwatch:
                 self.committed = True
                 return self._first(at)
             case AudioDelta(audio) if self.kind in ("tts", "s2s"):
-                if not self.committed or self.kind == "s2s":
+                if not self.committed or (self.kind == "s2s" and self.asked is not None):
                     if not audible(audio):
                         self.silent += audio.seconds
                         return None
                     self.committed, self.silent = True, 0.0
                 return self._first(at)
+            case ToolCallDelta() if self.kind == "s2s":
+                self.asked = None
+            case Answered(reason) if self.kind == "s2s":
+                self.mute |= self.asked is not None and reason in ("stop", "length", "tool_calls")
+                self._unanswered = max(0, self._unanswered - 1)
+                self.asked, self.silent = at if self._unanswered else None, 0.0
             case Transcript(final=True) if self.kind == "stt":
                 self.committed = True
                 return self._first(at) if event.ends_turn else None
             case Ready() if self.kind in ("stt", "s2s"):
                 self.committed |= not self.upload
-            case SpeechEnded() if self.kind in ("stt", "s2s") and self.asked is None:
-                self.asked = at
+            case SpeechEnded() if self.kind in ("stt", "s2s"):
+                self._ask(at, max(1, self._unanswered))  # it may be the end of a turn that was committed
             case Flushed() if self.kind == "tts":
-                self._unflushed = max(0, self._unflushed - 1)
-                if not self._unflushed and not self._text:
+                self._unanswered = max(0, self._unanswered - 1)
+                if not self._unanswered and not self._text:
                     self.asked = None
         return None
+
+    def _ask(self, at: float, turns: int) -> None:
+        if self.asked is None:
+            self.asked, self.silent = at, 0.0
+        if self.kind == "s2s":
+            self._unanswered = turns
 
     def _first(self, at: float) -> float | None:
         asked, self.asked = self.asked, None

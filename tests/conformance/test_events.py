@@ -7,10 +7,12 @@ from typing import get_args
 import pytest
 
 from gateway.contract.events import (
+    Answered,
     AudioDelta,
     EagerTurnEnd,
     Finished,
     Flushed,
+    GoingAway,
     Passed,
     ProviderEvent,
     Ready,
@@ -32,7 +34,7 @@ VOCABULARY: dict[Kind, set[type]] = {
     "llm": {TextDelta, ToolCallDelta, ThoughtSealed, Usage, Passed, Finished},
     "tts": {AudioDelta, Flushed, Usage, Finished},
     "stt": _TURNS,
-    "s2s": _TURNS | {TextDelta, ToolCallDelta, AudioDelta},
+    "s2s": _TURNS | {TextDelta, ToolCallDelta, AudioDelta, Answered, GoingAway},
 }
 _ANSWERS: dict[tuple[str, bool], list[ProviderEvent]] = {}
 
@@ -105,6 +107,7 @@ async def test_a_commit_is_answered_once(entry: Entry) -> None:
             assert [(event.final, bool(event.text)) for event in ends] == [(True, True)]
         case "s2s":
             assert any(isinstance(event, AudioDelta) for event in events)
+            assert sum(isinstance(event, Answered) for event in events) == 1
 
 
 @every

@@ -7,7 +7,7 @@ names say how they behave. A voice that fails in mid-sentence in a call is in te
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import httpx
@@ -20,9 +20,21 @@ from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.encoding import Encoder
 from gateway.contract.errors import Unavailable
-from gateway.contract.events import AnswerEvent, AudioDelta, Events, Finished, Flushed, Ready, Transcript
+from gateway.contract.events import (
+    Answered,
+    AnswerEvent,
+    AudioDelta,
+    Events,
+    Finished,
+    Flushed,
+    GoingAway,
+    Ready,
+    Rerouted,
+    Transcript,
+)
 from gateway.contract.provider import Settings
 from gateway.contract.requests import (
+    Cancel,
     Commit,
     ConverseRequest,
     Input,
@@ -196,19 +208,166 @@ async def test_speech_to_speech_that_is_not_ready_is_left_for_the_next(model: st
     assert asyncio.get_running_loop().time() < FIRST + 1.0
 
 
-@pytest.mark.parametrize("model", ["never-final", "silence", "hang-after-0", "cut-after-3"])
+def session() -> tuple[ConverseRequest, Channel[Input]]:
+    """A conversation in which the caller has said two seconds, and nothing was committed yet."""
+    return ConverseRequest(rate=16_000, turns="client"), inputs(a_second(), a_second(), close=False)
+
+
+async def until_answered(answer: Answer, into: list[AnswerEvent]) -> None:
+    async with asyncio.timeout(4000.0):
+        async for event in answer:
+            into.append(event)
+            if isinstance(event, Answered):
+                return
+
+
+@pytest.mark.parametrize("model", ["never-final", "silence", "hang-after-0", "cut-after-0", "empty"])
 @virtual
-async def test_speech_to_speech_that_falls_silent_in_a_turn_is_found_out(model: str) -> None:
-    """It was ready, and then half-open, or it sends audio without sound: the call moves to another leg."""
-    stage = Stage("s2s", model)
-    heard = inputs(a_second(), a_second(), close=False)
-    request = ConverseRequest(rate=16_000, turns="client")
+async def test_speech_to_speech_that_does_not_answer_is_taken_over_by_the_next_which_hears_it_all(model: str) -> None:
+    """It was ready, and then half-open, or it sends audio without sound, or breaks off, or says that it answered."""
+    stage = Stage("s2s", model, "ok")
+    events: list[AnswerEvent] = []
+    request, heard = session()
+    async with stage.engine.open("r", request, heard) as answer:
+        assert str(answer.target) == f"fake/{model}"
+        heard.put(Commit())
+        await until_answered(answer, events)
+        assert str(answer.target) == "fake/ok"
+    moved = next(n for n, event in enumerate(events) if isinstance(event, Rerouted))
+    assert events[moved] == Rerouted(f"fake/{model}", "fake/ok", events[moved].reason)  # type: ignore[union-attr]  # it is one
+    assert sound(events[moved:]) == a_second().pcm * 2
+    assert not any(sound(events[:moved]))
+    assert stage.failed(model)
+    assert stage.fake.live == 0
+    assert asyncio.get_running_loop().time() < FIRST + 1.0
+
+
+@virtual
+async def test_speech_to_speech_whose_audio_is_silent_is_left_after_a_second_of_it() -> None:
+    stage = Stage("s2s", "silence+tick-100ms", "ok")
+    request, heard = session()
+    async with stage.engine.open("r", request, heard) as answer:
+        heard.put(Commit())
+        await until_answered(answer, [])
+    assert asyncio.get_running_loop().time() < 1.5
+
+
+@pytest.mark.parametrize("model", ["hang-after-3", "cut-after-3", "silence", "never-final", "hang-after-0"])
+@virtual
+async def test_speech_to_speech_that_stalls_with_nobody_to_take_over_is_found_out(model: str) -> None:
+    """Also after its first audio, from where on nobody could: the call moves to another leg."""
+    others = ["ok"] if model.endswith("-3") else []
+    stage = Stage("s2s", model, *others)
+    events: list[AnswerEvent] = []
+    request, heard = session()
     async with stage.engine.open("r", request, heard) as answer:
         heard.put(Commit())
         with pytest.raises(Unavailable):
-            await rest(answer, [])
+            await rest(answer, events)
     assert stage.failed(model)
+    assert any(sound(events)) == model.endswith("-3")
     assert asyncio.get_running_loop().time() < IDLE + 1.0
+
+
+@virtual
+async def test_speech_to_speech_that_stalls_in_a_later_answer_is_found_out_and_the_caller_told() -> None:
+    """The next target would not know what was said before: it is for the caller to open it, with the history."""
+    stage = Stage("s2s", "hang-after-25", "ok")
+    request, heard = session()
+    async with stage.engine.open("r", request, heard) as answer:
+        heard.put(Commit())
+        await until_answered(answer, [])
+        for item in (a_second(), Commit()):
+            heard.put(item)
+        with pytest.raises(Unavailable):
+            await rest(answer, [])
+    assert stage.failed("hang-after-25")
+
+
+@virtual
+async def test_a_turn_that_came_while_the_last_was_answered_is_owed_from_there_on() -> None:
+    stage = Stage("s2s", "hang-after-20+tick-100ms")  # pieces, as many as two seconds have
+    events: list[AnswerEvent] = []
+    request, heard = session()
+    loop = asyncio.get_running_loop()
+    async with stage.engine.open("r", request, heard) as answer:
+        heard.put(Commit())
+        loop.call_later(1.0, heard.put, a_second())
+        loop.call_later(1.0, heard.put, Commit())
+        await until_answered(answer, events)
+        answered = loop.time()
+        with pytest.raises(Unavailable):
+            await rest(answer, events)
+    assert sound(events) == a_second().pcm * 2
+    assert loop.time() < answered + FIRST + 1.0
+
+
+@virtual
+async def test_a_session_may_be_silent_for_as_long_as_no_answer_is_owed() -> None:
+    events: list[AnswerEvent] = []
+    request, heard = session()
+    loop = asyncio.get_running_loop()
+    async with Stage("s2s", "slow-4s").engine.open("r", request, heard) as answer:
+        for _ in range(2):  # before the first turn, and between two
+            loop.call_later(3600.0, heard.put, a_second())
+            loop.call_later(3600.1, heard.put, Commit())
+            await until_answered(answer, events)
+    assert sum(isinstance(event, Answered) for event in events) == 2
+    assert loop.time() > 7200.0
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["before it began", "while it is given"])
+@virtual
+async def test_a_cancelled_answer_need_not_begin_but_must_end(asked: bool) -> None:
+    class Obeys:
+        async def converse(self, model: str, request: ConverseRequest, inputs: AsyncIterator[Input]) -> Events:
+            yield Ready()
+            async for item in inputs:
+                if isinstance(item, Commit) and not asked:
+                    yield AudioDelta(a_second())
+                elif isinstance(item, Cancel):
+                    await asyncio.sleep(FIRST + 4.0)
+                    if model == "ends":
+                        yield Answered("cancelled")
+
+    for model in ("ends", "hangs"):
+        recorder = Recorder()
+        route = Route("r", "s2s", (Target("obeys", model),), IN_ORDER)
+        engine = Engine({"r": route}, {"obeys": Obeys()}, recorder)
+        events: list[AnswerEvent] = []
+        request, heard = session()
+        async with engine.open("r", request, heard) as answer:
+            heard.put(Commit())
+            heard.put(Cancel())
+            with pytest.raises(TimeoutError if model == "ends" else Unavailable):
+                async with asyncio.timeout(3600.0):
+                    await rest(answer, events)
+        assert any(isinstance(event, Answered) for event in events) == (model == "ends")
+
+
+@virtual
+async def test_a_session_that_will_be_dropped_says_so_while_it_can_still_be_left() -> None:
+    """GoAway: whoever holds the session opens the next beside it, and leaves it at a turn's end."""
+    stage = Stage("s2s", "go-away-10s", "ok")
+    clock = asyncio.get_running_loop().time
+    request, heard = session()
+    async with stage.engine.open("r", request, heard) as old:
+        heard.put(Commit())
+        async for event in old:
+            if isinstance(event, GoingAway):
+                break
+        assert event == GoingAway(10.0)
+        assert clock() < 1.0
+        heard.mark()
+        heard.put(a_second())
+        heard.put(Commit())  # it still answers
+        events: list[AnswerEvent] = []
+        await until_answered(old, events)
+        assert sound(events) == a_second().pcm
+        await rest(old, events)
+        assert isinstance(events[-1], Finished)
+    assert 9.0 < clock() < 11.0
+    assert not stage.failed("go-away-10s")  # that a session ends when it was said to is no ill health
 
 
 # Over HTTP

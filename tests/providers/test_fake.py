@@ -19,6 +19,7 @@ from gateway.contract.errors import (
     Unavailable,
 )
 from gateway.contract.events import (
+    Answered,
     AudioDelta,
     Events,
     Finished,
@@ -310,6 +311,7 @@ async def test_it_answers_speech_with_that_speech() -> None:
         SpeechEnded,
         Transcript,
         Usage,
+        Answered,
         Finished,
     ]
 
