@@ -230,7 +230,7 @@ def _part(part: Fields, untyped: list[str]) -> Part | None:
         case "image_url":
             return _image(part.needed_inner("image_url"), _cache(part))
         case "input_audio":
-            return _sound(part.needed_inner("input_audio"))
+            return read_sound(part.needed_inner("input_audio"))
         case "file":
             return _file(part.needed_inner("file"), _cache(part), untyped)
     untyped.append(f"{part.path}type")
@@ -266,7 +266,8 @@ def _image(image: Fields, cache: CacheFor | None) -> Image:
     return Image(url, image.text("detail", 32), cache)
 
 
-def _sound(sound: Fields) -> Sound:
+def read_sound(sound: Fields) -> Sound:
+    """Raises BadRequest. Decodes it."""
     sound.choice("format", ("wav", "mp3"), "wav")
     try:
         data = base64.b64decode(sound.needed_text("data"), validate=True)

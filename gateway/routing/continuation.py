@@ -39,8 +39,11 @@ def going_on(request: ChatRequest, delivered: str, deltas: int) -> ChatRequest:
 
 
 def may_go_on(request: ChatRequest) -> bool:
-    """Whether an answer to it can be spliced at all: not several at once, and not one that must be valid JSON."""
+    """Whether an answer to it can be spliced at all: not several at once, not one that must be valid JSON,
+    not one that depends on what only its body says."""
     body = request.body or {}
+    if request.dialect != "chat" and request.untyped:
+        return False  # the next target is told in typed fields, and they do not say it all
     if request.n != 1 or request.logprobs or request.format is not None:
         return False
     several = body.get("n") not in (None, 1)

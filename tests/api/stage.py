@@ -16,7 +16,7 @@ import httpx
 import openai
 from fastapi import FastAPI
 
-from gateway.api import chat, completions, embeddings, errors, health, models, speech, transcriptions
+from gateway.api import chat, completions, embeddings, errors, health, models, responses, speech, transcriptions
 from gateway.api.exchange import CLIENT_LEFT
 from gateway.api.front import front
 from gateway.contract.audio import Audio
@@ -210,6 +210,12 @@ def application(
     for router in routers:
         app.include_router(router)
     app.state.front = front(route for router in routers for route in router.routes)
+    app.include_router(chat.router(engine, metrics))
+    app.include_router(responses.router(engine, metrics))
+    app.include_router(speech.router(engine, metrics))
+    app.include_router(transcriptions.router(engine, metrics))
+    app.include_router(models.router(engine, lambda: calls))
+    app.include_router(health.router(lambda: readiness[-1], metrics))
 
     @app.get("/breaks")
     async def breaks() -> None:
