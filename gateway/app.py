@@ -35,9 +35,9 @@ from gateway.config import Config
 from gateway.contract.errors import GatewayError
 from gateway.loader import Loaded
 from gateway.reload import Reload
-from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
 from gateway.routing.fleet import Fleet
+from gateway.routing.plan import Ejected
 from gateway.routing.route import CallRoute
 from gateway.routing.sharing import replica_of
 from gateway.state import store as state

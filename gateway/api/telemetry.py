@@ -94,6 +94,7 @@ def router(
 def told(decision: Decision) -> dict[str, object]:
     """A decision as the outside sees it, for orjson: its fields, and `outcome` and `hedged`, which follow from them."""
     return {name: getattr(decision, name) for name in _FIELDS} | {
+        "candidates": list(decision.candidates),
         "outcome": ending_of(decision),
         "hedged": is_hedged(decision),
     }

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 from gateway.routing.known import SHY, SLOW_HALF_LIFE, YOUNG, Bucket, Known, Ticket
 from gateway.routing.latency import LatencyParameters, Pool, TargetLatency
 from gateway.routing.order import by_cost, weighted, with_canary
 from gateway.routing.outlier import EjectionParameters, TargetHealth
+from gateway.routing.plan import Ejected, Plan
 from gateway.routing.rate_limit import RateLimit, RateLimitParameters
 from gateway.routing.route import Policy, Route, Target
 from gateway.routing.sticky import Sticky
 from gateway.routing.ttft import RACE_RESERVE, by_ttft
 from gateway.routing.wish import ANYTHING, Wish, nobody_fits, why_not
-from gateway.telemetry.decisions import Candidate
+from gateway.telemetry.decisions import Candidates
 from gateway.telemetry.sample import Outcome
 from gateway.telemetry.standing import Standing
 
@@ -32,25 +33,8 @@ LOOKS = 6
 RETRIES, RETRIES_EVERY = 10.0, 10.0
 """The retry bucket's size, and the seconds in which quiet refills one retry."""
 LEARN_PRIOR_EVERY = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`targets`: best first, never empty; `raced`: the second is worth asking at the same time as the first."""
-
-    targets: tuple[Target, ...]
-    candidates: tuple[Candidate, ...]
-    raced: bool = False
-
-
-@dataclass(slots=True)
-class Ejected:
-    """Said of a target that was put out. `until`: by the clock handed in."""
-
-    route: str
-    target: str
-    until: float
-    reason: str
+_SCORE = attrgetter("score")
+_NOBODY: dict[str, str] = {}
 
 
 class Board:
@@ -74,7 +58,9 @@ class Board:
         self._sticky = Sticky()
         self._best: Known | None = None
         self._planned: Route | None = None
-        self._rows: list[tuple[Target, Known]] = []
+        self._rows: list[Known] = []
+        self._names: tuple[str, ...] = ()
+        self._windows = False
         self._picks, self._picked, self._picked_at = 0.0, 1.0, now
         self._hedges = Bucket(HEDGES, HEDGES_AT_START, now)
         self._retries = Bucket(RETRIES, RETRIES, now)
@@ -84,74 +70,99 @@ class Board:
 
     def plan(self, now: float, route: Route, wish: Wish = ANYTHING) -> Plan:
         """Raises NobodyFits."""
+        policy = route.policy
+        picked = self._arrived(now, route)
+        unfit = self._unfit(wish, policy)
+        ready, out = self._ready(now, wish.tokens / 1000.0, picked, unfit)
+        if not ready and not out:
+            raise nobody_fits(route.name, route.targets, wish, policy)
+        order, raced = self._order(now, ready, policy)
+        if wish.sticky is not None and ready:
+            order, raced = self._stuck(order, raced, ready, wish.sticky)
+        if out:
+            # Whoever is out stays the last resort: a route never has nobody to ask.
+            out.sort(key=lambda row: row[0])
+            order += [known.target for _, known, _ in out]
+        self._pick(self._known[str(order[0])], picked)
+        names = self._names if len(ready) == len(self._names) else [known.name for known in ready]
+        scores, means = [known.score for known in ready], [known.mean for known in ready]
+        excluded = [*((known.name, reason) for _, known, reason in out), *unfit.items()]
+        return Plan(tuple(order), Candidates(names, scores, means, excluded), raced)
+
+    def _arrived(self, now: float, route: Route) -> float:
+        """A request came. Returns what a pick in `picks` is worth now."""
         self._policy = policy = route.policy
+        if route is not self._planned:
+            self._planned, self._rows = route, [self._serving(target, now) for target in route.targets]
+            self._names = tuple(known.name for known in self._rows)
+            self._windows = any(target.context is not None for target in route.targets)
         self._pool.arrived(now)
         self._since_probe += 1
         self._hedges.earn(now, policy.hedge, HEDGE_EARNED_MOST, HEDGE_FLOOR if policy.hedge else 0.0)
         self._retries.earn(now, policy.retry_budget, policy.retry_budget + 1.0, 1.0 / RETRIES_EVERY)
-        picked = self._fade_picks(now)
-        if route is not self._planned:
-            self._planned, self._rows = route, [(target, self.known(str(target), now)) for target in route.targets]
-        choosy = (
-            bool(wish.unfit) or wish.region is not None or wish.language is not None or policy.max_price is not None
-        )
-        fair = max(1.0, (self._picks * picked + 1.0) / len(self._rows))
-        thousands, draw = wish.tokens / 1000.0, self._rng.random
+        return self._fade_picks(now)
+
+    def _unfit(self, wish: Wish, policy: Policy) -> dict[str, str]:
+        """Who cannot serve it, and why."""
+        asks = wish.region is not None or wish.language is not None or bool(wish.unfit)
+        if not (asks or self._windows or policy.max_price is not None):
+            return _NOBODY
+        rows = ((known.name, why_not(known.target, wish, policy)) for known in self._rows)
+        return {name: why for name, why in rows if why is not None}
+
+    def _ready(
+        self, now: float, thousands: float, picked: float, unfit: Mapping[str, str]
+    ) -> tuple[list[Known], list[tuple[float, Known, str]]]:
+        """Those that may be asked, each with a score drawn; and those that are out, with until when and why."""
+        fair, draw = max(1.0, (self._picks * picked + 1.0) / len(self._rows)), self._rng.random
+        looks, overdue = LOOKS, now - self._pool.half_life / 4.0
         best: Known | None = None
-        looks, overdue = LOOKS, self._pool.half_life / 4.0
-        ready: list[tuple[Target, Known]] = []
-        out: list[tuple[float, Target, str]] = []
-        unfit: list[Candidate] = []
-        for row in self._rows:
-            target, known = row
-            if (choosy or target.context is not None) and (why := why_not(target, wish, policy)) is not None:
-                unfit.append(Candidate(known.name, excluded=why))
+        ready: list[Known] = []
+        out: list[tuple[float, Known, str]] = []
+        for known in self._rows:
+            if unfit and known.name in unfit:
                 continue
-            if now >= known.good_until and (looks or now > known.good_until + overdue):
+            if now >= known.good_until and (looks > 0 or overdue > known.good_until):
                 known.look(now)
                 looks -= 1
             if not known.well:
                 until, reason = self._resting(known, now)
                 if reason is not None:
-                    out.append((until, target, reason))
+                    out.append((until, known, reason))
                     continue
-            known.draw(thousands, draw)
-            ready.append(row)
+            mean = known.mean = known.usual
+            # The sum of three uniforms is about normal (mean 1.5, variance 1/4), within 3 deviations, and cheap.
+            known.score = known.centre + known.deviation * (2.0 * (draw() + draw() + draw()) - 3.0)
+            if thousands and known.prompt:
+                known.sized(thousands)
+                mean = known.mean
+            ready.append(known)
             if known.shy and known.picks * picked + 1.0 > fair:
                 known.score += SHY
-            elif best is None or known.mean < best.mean:
+            elif best is None or mean < best.mean:
                 best = known
-        if not ready and not out:
-            raise nobody_fits(route.name, route.targets, wish, policy)
-        out.sort(key=lambda row: row[0])
         self._best = best
-        order, raced = self._order(now, ready, policy)
-        if wish.sticky is not None and ready:
-            order, raced = self._stuck(order, raced, ready, wish.sticky)
-        # Whoever is out stays the last resort: a route never has nobody to ask.
-        targets = (*order, *(target for _, target, _ in out))
-        self._pick(self._known[str(targets[0])], picked)
-        candidates = [Candidate(known.name, known.score, math.exp(known.mean)) for _, known in ready]
-        candidates += [Candidate(str(target), excluded=reason) for _, target, reason in out]
-        return Plan(targets, (*candidates, *unfit), raced)
+        return ready, out
 
-    def _order(self, now: float, ready: list[tuple[Target, Known]], policy: Policy) -> tuple[list[Target], bool]:
-        targets = [target for target, _ in ready]
+    def _serving(self, target: Target, now: float) -> Known:
+        known = self.known(str(target), now)
+        known.target = target
+        return known
+
+    def _order(self, now: float, ready: list[Known], policy: Policy) -> tuple[list[Target], bool]:
+        if policy.order == "ttft" and len(ready) > 1:
+            ranked, raced = self._by_ttft(now, sorted(ready, key=_SCORE))
+            order = with_canary([known.target for known in ranked], self._rng)
+            return order, raced and order[0] is ranked[0].target
+        targets = [known.target for known in ready]
         if policy.order == "weighted":
             return with_canary(weighted(targets, self._rng), self._rng), False
         if policy.order == "cost":
             return with_canary(by_cost(targets), self._rng), False
-        if policy.order == "priority" or len(ready) < 2:
-            return with_canary(targets, self._rng), False
-        by_name = {known.name: target for target, known in ready}
-        ranked, raced = self._by_ttft(now, sorted((known for _, known in ready), key=lambda known: known.score))
-        order = with_canary([by_name[known.name] for known in ranked], self._rng)
-        return order, raced and str(order[0]) == ranked[0].name
+        return with_canary(targets, self._rng), False
 
-    def _stuck(
-        self, order: list[Target], raced: bool, ready: list[tuple[Target, Known]], key: str
-    ) -> tuple[list[Target], bool]:
-        expected = {known.name: math.exp(known.mean) for _, known in ready}
+    def _stuck(self, order: list[Target], raced: bool, ready: list[Known], key: str) -> tuple[list[Target], bool]:
+        expected = {known.name: math.exp(known.mean) for known in ready}
         best = min(expected, key=expected.__getitem__) if self._policy.order == "ttft" else str(order[0])
         held = self._sticky.target(key, best, expected)
         if held is None or str(order[0]) == held:
@@ -328,8 +339,10 @@ class Board:
             # One that comes later has nothing to catch up on: it begins as if it had had its share.
             share = self._picks / max(1, len(self._known))
             self._picks += share
+            provider, _, model = target.partition("/")
             found = self._known[target] = Known(
                 target,
+                Target(provider, model),
                 TargetLatency(self._pool, now),
                 TargetHealth(self._eject, now),
                 RateLimit(RateLimitParameters()),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from gateway.routing.board import Board, Ejected
+from gateway.routing.board import Board
+from gateway.routing.plan import Ejected
 from gateway.routing.route import Route
 
 

@@ -24,10 +24,10 @@ from gateway.contract.errors import (
 from gateway.contract.events import AnswerEvent
 from gateway.contract.requests import Input, Request
 from gateway.routing.attempt import Attempt, is_whole
-from gateway.routing.board import Ejected, Plan
 from gateway.routing.boards import Boards
 from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
+from gateway.routing.plan import Ejected, Plan
 from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
 from gateway.routing.takeover import Takeover

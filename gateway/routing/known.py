@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.routing.evidence import Evidence
 from gateway.routing.latency import TargetLatency
 from gateway.routing.outlier import TargetHealth
 from gateway.routing.rate_limit import RateLimit
-from gateway.routing.route import Route
+from gateway.routing.route import Route, Target
 from gateway.telemetry.standing import Standing
 
 SLOW_HALF_LIFE, SLOW_SHARE, SLOW_SEEN = 10.0, 0.5, 3.0
@@ -44,11 +44,14 @@ class Ticket:
 
 @dataclass(eq=False, slots=True)
 class Known:
-    """One target: what is known, and what it does now. `picks`: how often it came first, faded and scaled as the board
-    does; `mean`, `score`: of the latest decision, in ln(seconds). What one decision makes of it serves the next ones, until
-    `good_until`: `look` again then, and `changed` whenever anything was learned."""
+    """One target: what is known, and what it does now. `target`: as the route has it; `picks`: how often it came first, faded
+    and scaled as the board does; `mean`, `score`: of the latest decision, in ln(seconds). What one decision makes of it
+    serves the next ones, until `good_until`: `look` again then, and `changed` whenever anything was learned. For a prompt of
+    no size `usual` is the mean, and a score is drawn about `centre` with `deviation`; `prompt`: seconds that 1000 tokens of
+    it take."""
 
     name: str
+    target: Target
     latency: TargetLatency
     health: TargetHealth
     limit: RateLimit
@@ -65,20 +68,21 @@ class Known:
     young: bool = True
     variance: float = 0.0
     good_until: float = -math.inf
+    usual: float = 0.0
+    centre: float = 0.0
+    deviation: float = 0.0
+    prompt: float = 0.0
     _expected: float = 0.0
-    _deviation: float = 0.0
-    _charge: float = 0.0
-    _handicap: float = 0.0
 
     def look(self, now: float) -> None:
         """Make of it what the next decisions need."""
-        health, limit, latency = self.health, self.limit, self.latency
-        self._expected, self._deviation = latency.outlook(now, math.log1p(self.live))
+        health, limit, latency, live = self.health, self.limit, self.latency, self.live
+        expected, self.deviation = latency.outlook(now, math.log1p(live) if live else 0.0)
         errors = ERROR_WEIGHT * health.rate(now)
-        slowing = math.log1p(LOAD * latency.slope * self.live / (1 + self.live)) if self.live else 0.0
-        self._charge = slowing + errors
+        slowing = math.log1p(LOAD * latency.slope * live / (1 + live)) if live else 0.0
+        self._expected, self.usual, self.prompt = expected, expected + (slowing + errors), latency.prompt
         # One that is on trial is tried for what it is when it works.
-        self._handicap = -errors if health.out else 0.0
+        self.centre = self.usual - errors if health.out else self.usual
         seen = latency.seen
         self.shy, self.young, self.variance = seen < UNSEEN, seen < YOUNG, latency.variance
         self.well = not health.out and health.blocked is None and limit.limit is None and limit.until <= now
@@ -87,14 +91,11 @@ class Known:
     def changed(self) -> None:
         self.good_until = -math.inf
 
-    def draw(self, thousands: float, rng: Callable[[], float]) -> None:
-        """A mean, and a score that is a draw about it, for a prompt of this size. After `look`."""
-        mean = self._expected + self._charge
-        if thousands > 0.0 and self.latency.prompt > 0.0:
-            mean += math.log1p(self.latency.prompt * thousands * math.exp(-self._expected))
-        self.mean = mean
-        # The sum of three uniforms is about normal (mean 1.5, variance 1/4), within 3 deviations, and cheap.
-        self.score = mean + self._handicap + self._deviation * (2.0 * (rng() + rng() + rng()) - 3.0)
+    def sized(self, thousands: float) -> None:
+        """After a draw: for a prompt of this size, which adds to the mean and the score."""
+        more = math.log1p(self.prompt * thousands * math.exp(-self._expected))
+        self.mean += more
+        self.score += more
 
     def slow(self, now: float) -> bool | None:
         """Whether it is, of late; None if it was not asked enough to say."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from gateway.routing.known import SHY, Known
 
+_PICKS = attrgetter("picks")
 TIE, TIE_LEAST, TIE_MOST, TIE_YOUNG = 2.0, 0.02, 0.25, 0.5
 """Targets whose means differ by less than TIE standard errors (within bounds, in logs) share the traffic evenly."""
 RACE_GAP, RACE_RESERVE = 0.25, 4.0
@@ -33,10 +35,10 @@ class Ranking:
 def by_ttft(
     now: float, ranked: list[Known], best: Known, half_life: float, since_probe: int, can_race: Callable[[], bool]
 ) -> Ranking:
-    """`ranked`: by score, the lowest first; `best`: by what is expected of it; `since_probe`: requests since one was last
-    tried to learn from."""
+    """`ranked`: by score, the lowest first, and ours to reorder; `best`: by what is expected of it; `since_probe`: requests
+    since one was last tried to learn from."""
     tied = _tied(ranked, best)
-    top = min(tied, key=_picks)
+    top = tied[0] if len(tied) == 1 else min(tied, key=_PICKS)
     doubtful = len(tied) == 1 and top.mean > best.mean + RACE_GAP
     explorer = top if doubtful else _stale(now, ranked, top, best, half_life, since_probe)
     if explorer is None:
@@ -51,22 +53,20 @@ def by_ttft(
 
 def _tied(ranked: Sequence[Known], best: Known) -> Sequence[Known]:
     """Those that are as good as the best, if the draw favours one of them; else its favourite alone."""
-    least, variance, tie = best.mean + TIE_LEAST, best.variance, TIE * TIE
-    tied = []
+    if ranked[-1].score >= SHY / 2.0:
+        ranked = [known for known in ranked if known.score < SHY / 2.0] or ranked[:1]
+    middle, variance, tie = best.mean, best.variance, TIE * TIE
+    tied: list[Known] = []
     for known in ranked:
-        mean = known.mean
-        if known.score >= SHY / 2.0:
-            break
-        if mean > least:
-            gap = mean - best.mean
-            if gap > (TIE_YOUNG if known.young else TIE_MOST) or gap * gap > tie * (known.variance + variance):
-                continue
+        gap = known.mean - middle
+        if gap > TIE_LEAST and (
+            gap > (TIE_YOUNG if known.young else TIE_MOST) or gap * gap > tie * (known.variance + variance)
+        ):
+            if not tied:
+                return ranked[:1]
+            continue
         tied.append(known)
-    return tied if tied and tied[0] is ranked[0] else ranked[:1]
-
-
-def _picks(known: Known) -> float:
-    return known.picks
+    return tied
 
 
 def _stale(
@@ -80,5 +80,9 @@ def _stale(
     return min(stale, key=lambda known: known.tried_at, default=None)
 
 
-def _with_first(ranked: Sequence[Known], *first: Known) -> list[Known]:
-    return [*first, *(known for known in ranked if known not in first)]
+def _with_first(ranked: list[Known], *first: Known) -> list[Known]:
+    for known in reversed(first):
+        if ranked[0] is not known:
+            ranked.remove(known)
+            ranked.insert(0, known)
+    return ranked

@@ -34,8 +34,8 @@ from gateway.contract.requests import (
     SpeakRequest,
     TranscribeRequest,
 )
-from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
+from gateway.routing.plan import Ejected
 from gateway.routing.route import Route
 from gateway.simulate.clock import VirtualLoop
 from gateway.simulate.world import Ask, World

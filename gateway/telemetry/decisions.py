@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 from gateway.contract.requests import Kind
 from gateway.telemetry.sample import Outcome
@@ -11,7 +13,7 @@ from gateway.telemetry.sample import Outcome
 Why = Literal["first", "retry", "fallback", "hedge", "continue", "shadow"]
 
 
-@dataclass(slots=True)  # not frozen: a decision makes one for every target, and that would cost it twice as much
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A target as the decision saw it. `score`: lower goes first, None where `excluded` says why it was left out;
     `ttft`: what was expected of it, seconds."""
@@ -20,6 +22,40 @@ class Candidate:
     score: float | None = None
     ttft: float | None = None
     excluded: str | None = None
+
+
+class Candidates(Sequence[Candidate]):
+    """Made of what a decision noted down when somebody looks at them, which is rare. `targets`, `scores`, `means`: of those
+    that could be asked, the means in ln(seconds); `excluded`: the others, with the reason."""
+
+    __slots__ = ("excluded", "means", "scores", "targets")
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        scores: Sequence[float],
+        means: Sequence[float],
+        excluded: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.targets, self.scores, self.means, self.excluded = targets, scores, means, excluded
+
+    def __len__(self) -> int:
+        return len(self.targets) + len(self.excluded)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Candidate]: ...
+
+    def __getitem__(self, index: int | slice) -> Candidate | Sequence[Candidate]:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        for target, score, mean in zip(self.targets, self.scores, self.means):
+            yield Candidate(target, score, math.exp(mean))
+        for target, reason in self.excluded:
+            yield Candidate(target, excluded=reason)
 
 
 @dataclass(slots=True)
@@ -46,7 +82,15 @@ class Decision:
     route: str
     kind: Kind
     order: str
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     tried: list[Tried] = field(default_factory=list)
     chosen: str | None = None
     done: bool = False
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Of the candidates."""
+        found = self.candidates
+        if isinstance(found, Candidates):
+            return [*found.targets, *(target for target, _ in found.excluded)] if found.excluded else found.targets
+        return [each.target for each in found]

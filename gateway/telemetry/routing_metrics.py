@@ -41,8 +41,8 @@ class RoutingMetrics:
         if ending is None:
             ending = self._endings[key] = self._decisions.labels(decision.route, decision.kind, key[1])
         ending.inc()
-        for candidate in decision.candidates:
-            self._introduce(decision.route, candidate.target, decision.kind)
+        for target in decision.targets:
+            self._introduce(decision.route, target, decision.kind)
         for tried in decision.tried:
             if (counter := self._tries.get(tried.why)) is not None:
                 counter.labels(decision.route, tried.target, decision.kind).inc()

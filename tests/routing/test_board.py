@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from gateway.routing.board import Board, Ejected, Plan
+from gateway.routing.board import Board
+from gateway.routing.plan import Ejected, Plan
 from gateway.routing.route import Order, Policy, Route, Target
 from gateway.routing.wish import Wish
 from gateway.telemetry.sample import Outcome

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from gateway.routing.board import Ejected
 from gateway.routing.boards import Boards
+from gateway.routing.plan import Ejected
 from gateway.routing.route import Route, Target
 from gateway.routing.sharing import replica_of
 from gateway.state.store import Ejection, Replica
