@@ -97,7 +97,10 @@ def _simulate_parser(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument(
         "files", metavar="FILE", nargs="*", type=Path, help="a scenario, or what /v1/telemetry/decisions answered"
     )
-    simulate.add_argument("--url", help="take the latest 500 decisions of the gateway that runs there")
+    simulate.add_argument(
+        "--url",
+        help="take the latest 500 decisions of the gateway that runs there (its key: TRUNKLINE_KEY in the environment)",
+    )
     simulate.add_argument("--route", metavar="NAME", help="this route alone")
     simulate.add_argument("--policy", metavar="NAME", help="serve by this policy of the file, whatever routes name")
     simulate.add_argument("--order", choices=get_args(Order), help="ask in this order, whatever the policy says")
@@ -154,7 +157,8 @@ def _simulate(asked: argparse.Namespace) -> int:
         print("trunkline simulate: name a scenario or decision logs, or a gateway's --url", file=sys.stderr)
         return 2
     config, loaded = _read(asked)
-    wanted = Simulation(asked.files, asked.url, asked.route, asked.policy, asked.order, asked.seed, asked.json)
+    key = os.environ.get("TRUNKLINE_KEY")
+    wanted = Simulation(asked.files, asked.url, key, asked.route, asked.policy, asked.order, asked.seed, asked.json)
     sys.stdout.write(simulate(config, loaded, wanted))
     return 0
 

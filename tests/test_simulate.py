@@ -30,6 +30,7 @@ routes:
   say:  {kind: tts, targets: [one/ok, two/ok]}
   hear: {kind: stt, targets: [one/ok, two/ok]}
   talk: {kind: s2s, targets: [one/ok, two/ok]}
+  find: {kind: embed, targets: [one/ok, two/ok]}
 """
 PLAIN = "slow: 0%, spread: 0.2"
 Run = Callable[..., Any]
@@ -156,7 +157,7 @@ def test_limits_knees_silence_and_answers_that_die_are_played(run: Run) -> None:
     assert cut["routes"][0]["failed"] == 0, "the other goes on with it"
 
 
-@pytest.mark.parametrize("route", ["say", "hear", "talk"])
+@pytest.mark.parametrize("route", ["say", "hear", "talk", "find"])
 def test_every_kind_is_simulated(run: Run, route: str) -> None:
     written = scenario(f"{{ttft: 200ms, errors: 10%, {PLAIN}}}", f"{{ttft: 700ms, {PLAIN}}}", route, duration="2m")
     found = run(written)["routes"][0]
@@ -319,14 +320,22 @@ def test_one_source_is_asked_for(
 
 
 @pytest.mark.wire
-async def test_the_log_of_a_gateway_that_runs_is_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_log_of_a_gateway_that_runs_is_fetched_with_a_key_where_it_asks_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tmp_path / "routes.yaml"
     config.write_text(ROUTES)
+    assert main(["keys", "create", "ada", "--config", str(config)]) == 0
+    key = capsys.readouterr().out.strip()
     body = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-    async with gateway_process(config) as gateway, plain_http() as http:
+    monkeypatch.delenv("TRUNKLINE_KEY", raising=False)
+    async with gateway_process(config) as gateway, plain_http(headers={"Authorization": f"Bearer {key}"}) as http:
         for _ in range(5):
             (await http.post(f"{gateway.url}/v1/chat/completions", json=body)).raise_for_status()
         given = ["simulate", "--url", gateway.url, "--config", str(config)]
+        assert await asyncio.to_thread(main, given) == 2
+        assert "asks for a key that it knows: put one into TRUNKLINE_KEY" in capsys.readouterr().err
+        monkeypatch.setenv("TRUNKLINE_KEY", key)
         assert await asyncio.to_thread(main, [*given, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["routes"][0]["recorded"]["requests"] == 5
     assert await asyncio.to_thread(main, given) == 2

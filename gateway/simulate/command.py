@@ -36,10 +36,12 @@ FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What is asked for. `files`: a scenario, or parts of a log; `url`: of a gateway, in their stead."""
+    """What is asked for. `files`: a scenario, or parts of a log; in their stead `url`: of a gateway, and the `key` that it
+    asks clients for."""
 
     files: Sequence[Path] = ()
     url: str | None = None
+    key: str | None = None
     route: str | None = None
     policy: str | None = None
     order: Order | None = None
@@ -85,7 +87,7 @@ def _world(asked: Simulation, routes: Mapping[str, Route]) -> tuple[str, LogWorl
     chosen = {name: route for name, route in routes.items() if asked.route in (None, name)}
     if asked.url is not None:
         url = asked.url.rstrip("/")
-        return url, _log_world(url, decisions.parse(_fetched(url, asked.route), url), chosen, asked.seed)
+        return url, _log_world(url, decisions.parse(_fetched(url, asked.route, asked.key), url), chosen, asked.seed)
     texts = [(str(path), read(path)) for path in asked.files]
     sources, first = ", ".join(name for name, _ in texts), texts[0][1].lstrip()
     if len(texts) > 1 or first[:1] in ("{", "["):
@@ -103,15 +105,18 @@ def _log_world(source: str, logged: Sequence[Decision], chosen: Mapping[str, Rou
     return LogWorld(logged, chosen, 1 if seed is None else seed)
 
 
-def _fetched(url: str, route: str | None) -> bytes:
+def _fetched(url: str, route: str | None, key: str | None) -> bytes:
     # As `routes --live` does: a gateway is reached directly, whatever proxies the environment names.
     try:
         verify = ssl.create_default_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with httpx.Client(verify=verify, trust_env=False, timeout=PATIENCE) as client:
             asked = {"limit": "500"} | ({"route": route} if route else {})
-            answer = client.get(f"{url}/v1/telemetry/decisions", params=asked)
+            shown = {"Authorization": f"Bearer {key}"} if key else {}
+            answer = client.get(f"{url}/v1/telemetry/decisions", params=asked, headers=shown)
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
         raise ConfigError(f"{url}: no decision log there ({type(error).__name__})") from None
+    if answer.status_code == 401:
+        raise ConfigError(f"{url} asks for a key that it knows: put one into TRUNKLINE_KEY")
     if answer.status_code != 200:
         raise ConfigError(f"{url} answers {answer.status_code} to /v1/telemetry/decisions: is that a gateway?")
     return answer.content

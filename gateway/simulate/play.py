@@ -22,12 +22,23 @@ from gateway.contract.errors import (
     Unauthorized,
     Unavailable,
 )
-from gateway.contract.events import AudioDelta, Events, Finished, Flushed, ProviderEvent, Ready, TextDelta, Transcript
+from gateway.contract.events import (
+    AudioDelta,
+    Embedded,
+    Events,
+    Finished,
+    Flushed,
+    ProviderEvent,
+    Ready,
+    TextDelta,
+    Transcript,
+)
 from gateway.contract.messages import Message
 from gateway.contract.requests import (
     ChatRequest,
     Commit,
     ConverseRequest,
+    EmbedRequest,
     Input,
     Kind,
     Request,
@@ -46,14 +57,14 @@ from gateway.telemetry.sample import Outcome
 _SOUND = AudioDelta(Audio(b"\x00\x40" * 160, 16_000))
 _REQUESTS: Mapping[Kind, Request] = {
     "llm": ChatRequest((Message.of("user", "?"),)),
+    "embed": EmbedRequest(("?",)),
     "stt": TranscribeRequest(16_000, partials=False),
     "tts": SpeakRequest(),
     "s2s": ConverseRequest(turns="client"),
 }
 _INPUTS: Mapping[Kind, Sequence[Input]] = {
-    "llm": (),
     "stt": (Commit(),),
-    "tts": ("?", "a", Commit()),
+    "tts": ("a", Commit()),
     "s2s": (Commit(),),
 }
 _ERRORS: Mapping[Outcome, type[ProviderError]] = {
@@ -130,7 +141,7 @@ async def _ask(engine: Engine, route: Route, ask: Ask) -> None:
     """A caller who stays to the end."""
     _asking.set(ask)
     inputs: Channel[Input] = Channel()
-    for item in _INPUTS[route.kind]:
+    for item in _INPUTS.get(route.kind, ()):
         inputs.put(item)
     inputs.close()
     try:
@@ -152,6 +163,9 @@ class _Provider:
     def chat(self, model: str, request: ChatRequest) -> Events:
         # A target that goes on with another's answer says what was not said before.
         return self._answer(model, (TextDelta("a"),), (Finished(),))
+
+    def embed(self, model: str, request: EmbedRequest) -> Events:
+        return self._answer(model, (Embedded(((0.0,),)),), (Finished(),))
 
     def transcribe(self, model: str, request: TranscribeRequest, inputs: object) -> Events:
         return self._answer(model, (Transcript("a", final=True, ends_turn=True),), (Finished(),))

@@ -129,6 +129,7 @@ async def test_a_decision_tells_every_score_every_exclusion_and_every_attempt() 
                 "ttft": ttft,
                 "duration": duration,
                 "error": error,
+                "cost": None,
             }
             for target, why, at, outcome, ttft, duration, error in (
                 (SLOW, "first", 0.0, "unavailable", None, 0.1, "Unavailable 503"),
