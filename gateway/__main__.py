@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from gateway import keys
+from gateway import keys, workers
 from gateway.config import Config, parse
 from gateway.contract.errors import ConfigError
 from gateway.loader import Loaded, load
@@ -35,7 +35,9 @@ a recorded decision log shows or as a scenario says. Nothing is sent to anybody,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 well, 1 it failed, 2 the file or the command line is at fault."""
-    asked = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    asked = _parser().parse_args(given)
+    asked.args = given[1:]
     try:
         return int(asked.run(asked))
     except ConfigError as error:
@@ -60,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8080, help="default: 8080; 0 takes a free one")
     serve.add_argument("--tls-cert", metavar="FILE", type=Path, help="PEM; browsers need HTTPS beyond localhost")
     serve.add_argument("--tls-key", metavar="FILE", type=Path, help="PEM")
+    serve.add_argument(
+        "--workers", type=_workers, default=1, metavar="N", help="processes that answer the port (default: 1)"
+    )
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
 
     serve.add_argument(
@@ -170,9 +175,9 @@ def _models(asked: argparse.Namespace) -> int:
 
 
 def _serve(asked: argparse.Namespace) -> int:
-    # Imported here: `check` and `models` stay quick, and a text-only configuration never loads media.
+    # Imported here and below: `check` and `models` stay quick, the process that starts workers stays small, and a text-only
+    # configuration never loads media.
     from gateway.access.access import Access
-    from gateway.app import Listen, create_app, run
 
     if (asked.tls_cert is None) != (asked.tls_key is None):
         print("trunkline serve: --tls-cert and --tls-key go together", file=sys.stderr)
@@ -199,8 +204,23 @@ def _serve(asked: argparse.Namespace) -> int:
             log.warning("%s can be read by others on this machine: chmod 600", file)
     elif not _is_loopback(asked.host):
         log.warning("bound to %s without keys: whoever reaches this port can use every route", asked.host)
+    worker = workers.worker_of(os.environ)
+    if worker is None and asked.workers > 1:
+        if loaded.calls:
+            log.warning(
+                "with several workers, what follows a call's offer (PATCH, DELETE) may reach one that has it not"
+            )
+        return workers.serve(asked.args, asked.host, asked.port, asked.workers, asked.tls_cert is not None)
+    from gateway.app import Listen, create_app, run
+
     listen = Listen(asked.host, asked.port, asked.tls_cert, asked.tls_key)
-    return run(create_app(config, loaded, asked.host, access), listen)
+    return run(create_app(config, loaded, asked.host, access, worker), listen, worker)
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= workers.MOST:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {workers.MOST}")
+    return int(text)
 
 
 def _is_loopback(host: str) -> bool:

@@ -41,12 +41,14 @@ from gateway.routing.plan import Ejected
 from gateway.routing.route import CallRoute
 from gateway.routing.sharing import replica_of
 from gateway.state import store as state
+from gateway.state.hub_store import HubStore
 from gateway.state.opening import open_store
 from gateway.telemetry.prometheus import Metrics
 from gateway.telemetry.sample import Sample
 from gateway.telemetry.standing import Ejection
 from gateway.telemetry.telemetry import Telemetry
 from gateway.warming import Warming
+from gateway.workers import Worker
 
 log = logging.getLogger("trunkline")
 
@@ -65,13 +67,17 @@ class Listen:
     tls_key: Path | None = None
 
 
-def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: Access | None = None) -> FastAPI:
+def create_app(
+    config: Config, loaded: Loaded, host: str = "127.0.0.1", access: Access | None = None, worker: Worker | None = None
+) -> FastAPI:
     """`host`: the address that HTTP will be bound to; media is offered there too when it is loopback. `access`: whose keys
-    clients need; none by default."""
+    clients need; none by default; `worker`: what this process is, where several answer for one port."""
     access = access or Access()
     kept = Telemetry(os.environ, samples=[_bill], prices=loaded.prices, payer=lambda: paying().key_id)
     metrics = kept.metrics
-    store = open_store(os.environ.get("REDIS_URL"), os.environ.get("TRUNKLINE_URL"))
+    hub = HubStore(worker.hub, worker.number) if worker is not None else None
+    redis = os.environ.get("REDIS_URL")
+    store: state.Store = hub if hub is not None and not redis else open_store(redis, os.environ.get("TRUNKLINE_URL"))
 
     def ejected(told: Ejected) -> None:
         route = engine.routes.get(told.route)
@@ -84,6 +90,8 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
     metrics.ask_standing(engine.standings)
     if store.state != "alone":
         metrics.ask_whether_local(lambda: store.state != "shared")
+    if hub is not None:
+        hub.answers = lambda what: _told(kept, hub.worker, what)
     warming = Warming(loaded)
 
     def renew(new: Loaded) -> Fleet:
@@ -109,6 +117,9 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
             shared = replica_of(engine.boards, engine.routes, asyncio.get_running_loop().time)
             sharing = asyncio.create_task(store.run(shared), name="sharing")
             closing.push_async_callback(_stopped, sharing)
+            if hub is not None and hub is not store:
+                meeting = asyncio.create_task(hub.run(state.NOBODY), name="hub")
+                closing.push_async_callback(_stopped, meeting)
             warm = asyncio.create_task(_warm(warming, calls), name="warming")
             closing.push_async_callback(_stopped, warm)
             if calls is not None:
@@ -126,9 +137,9 @@ def create_app(config: Config, loaded: Loaded, host: str = "127.0.0.1", access: 
         speech.router(engine, metrics),
         transcriptions.router(engine, metrics),
         models.router(engine, lambda: live.loaded.calls),
-        health.router(lambda: health.Readiness(True, warming.states), metrics),
+        health.router(lambda: health.Readiness(True, warming.states), metrics, hub.worker if hub else 0, hub),
         telemetry.router(
-            kept.decisions, kept.feed, engine.standings, kept.trend, metrics, lambda: store.state, kept.ledger
+            kept.decisions, kept.feed, engine.standings, kept.trend, metrics, lambda: store.state, kept.ledger, hub
         ),
         console.router(),
         *([calls.router] if calls is not None else []),
@@ -180,6 +191,19 @@ class _Calls:
         stack.push_async_callback(self._registry.aclose)
 
 
+def _told(kept: Telemetry, worker: int, what: str) -> bytes:
+    """What another worker is told of this one."""
+    verb, _, rest = what.partition(" ")
+    match verb:
+        case "metrics":
+            return b"%d\n" % worker + kept.metrics.exposition()
+        case "decisions":
+            return telemetry.decisions_of(kept.decisions, rest)
+        case "costs":
+            return kept.ledger.encode()
+    return b""
+
+
 def _bill(sample: Sample) -> None:
     """To the key whose request the attempt belongs to."""
     grant = paying()
@@ -203,9 +227,9 @@ async def _stopped(task: asyncio.Task[None]) -> None:
 class _Server(uvicorn.Server):
     """Says where it is once it answers, and the application when it is to stop: before it waits for requests under way."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None], quiet: bool) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._stopping, self._quiet = stopping, quiet
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping()
@@ -213,7 +237,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for server in self.servers if self.started else []:
+        for server in self.servers if self.started and not self._quiet else []:
             for each in server.sockets:
                 scheme = "https" if self.config.is_ssl else "http"
                 address, port = each.getsockname()[:2]
@@ -221,8 +245,8 @@ class _Server(uvicorn.Server):
                 print(f"Trunkline is ready: open {scheme}://{host}:{port}", flush=True)  # noqa: T201  the one line a person waits for
 
 
-def run(app: FastAPI, listen: Listen) -> int:
-    """Serves until told to stop. Returns the exit status."""
+def run(app: FastAPI, listen: Listen, worker: Worker | None = None) -> int:
+    """Serves until told to stop, a worker on the socket it was handed. Returns the exit status."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # what it says of starting, we say in one line
     server = _Server(
         uvicorn.Config(
@@ -240,6 +264,7 @@ def run(app: FastAPI, listen: Listen) -> int:
             timeout_graceful_shutdown=DRAIN,
         ),
         app.state.stopping,
+        quiet=worker is not None,
     )
-    server.run()
+    server.run([socket.socket(fileno=worker.socket)] if worker is not None else None)
     return 0 if server.started else 1

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import orjson
 from fastapi import APIRouter, Response
 
+from gateway.state.store import Peers
+from gateway.telemetry.merging import merged_metrics
 from gateway.telemetry.prometheus import CONTENT_TYPE, Metrics
 
 
@@ -20,7 +22,10 @@ class Readiness:
     draining: bool = False
 
 
-def router(readiness: Callable[[], Readiness], metrics: Metrics) -> APIRouter:
+def router(
+    readiness: Callable[[], Readiness], metrics: Metrics, worker: int = 0, peers: Peers | None = None
+) -> APIRouter:
+    """`worker`: this one's number, `peers`: the others, where several answer for one port."""
     routes = APIRouter()
 
     @routes.get("/healthz")
@@ -35,7 +40,12 @@ def router(readiness: Callable[[], Readiness], metrics: Metrics) -> APIRouter:
 
     @routes.get("/metrics")
     async def exposition() -> Response:
-        return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+        body = metrics.exposition()
+        if peers is not None:
+            numbered = [each.partition(b"\n") for each in await peers.ask("metrics") if each]
+            others = {number.decode(): told for number, _, told in numbered}
+            body = merged_metrics(others | {str(worker): body})
+        return Response(body, headers={"Content-Type": CONTENT_TYPE})
 
     return routes
 

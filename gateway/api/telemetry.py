@@ -27,6 +27,7 @@ from gateway.api.errors import Failure
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.headers import SSE
 from gateway.contract.errors import BadRequest
+from gateway.state.store import Peers
 from gateway.telemetry.decision_log import ENDINGS, DecisionLog, Filter, ending_of, is_hedged
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.feed import Crowded, Feed
@@ -56,8 +57,10 @@ def router(
     watch: Watch | None = None,
     state: Callable[[], str | None] = lambda: None,
     ledger: Ledger | None = None,
+    peers: Peers | None = None,
 ) -> APIRouter:
-    """`state`: of what replicas share, in the store's word for it ("shared", "local", ...)."""
+    """`peers`: the other workers behind this port, which are asked too. `state`: of what replicas share, in the store's word
+    for it ("shared", "local", ...)."""
     began = time.time()
     ledger = ledger or Ledger({})
     live = Endpoint("telemetry", Live(feed, standing, trend, state).answer, watch)
@@ -69,26 +72,39 @@ def router(
         asked, limit = _asked(request.query_params)
         written = []
         for number, decision in enumerate(log.latest(asked, limit)):
-            written.append(orjson.dumps(told(decision)))
+            written.append((decision.at, orjson.dumps(told(decision))))
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-        body = b'{"object":"list","data":[' + b",".join(written) + b"]}"
+        if peers is not None:
+            for answer in await peers.ask(f"decisions {request.url.query}"):
+                written += [(each["at"], orjson.dumps(each)) for each in orjson.loads(answer or b"[]")]
+            written = sorted(written, key=lambda each: -each[0])[:limit]
+        body = b'{"object":"list","data":[' + b",".join(each for _, each in written) + b"]}"
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     @routes.get("/v1/telemetry/costs")
     async def costs() -> Response:
+        total = ledger.copy()
+        for answer in await peers.ask("costs") if peers is not None else ():
+            total.add(answer or b"{}")
         body = {
             "currency": "USD",
             "since": began,
             "targets": [
                 {"route": route, "target": target} | asdict(account)
-                for (route, target), account in sorted(ledger.targets.items())
+                for (route, target), account in sorted(total.targets.items())
             ],
-            "keys": [{"key": key} | asdict(account) for key, account in ledger.payers.items()],
+            "keys": [{"key": key} | asdict(account) for key, account in total.payers.items()],
         }
         return Response(orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return routes
+
+
+def decisions_of(log: DecisionLog, query: str) -> bytes:
+    """What another worker asks for, who has checked the query."""
+    asked, limit = _asked(QueryParams(query))
+    return orjson.dumps([told(decision) for decision in log.latest(asked, limit)])
 
 
 def told(decision: Decision) -> dict[str, object]:

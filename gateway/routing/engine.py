@@ -108,12 +108,12 @@ class Engine:
         return retired
 
     def standings(self) -> list[Standing]:
-        """How every target stands: by its streamed requests where there are any, else by its whole ones."""
+        """How every target stands: by its streamed requests where there are any, else by its whole ones; out if for either."""
         now = asyncio.get_running_loop().time()
         rows: list[Standing] = []
         for route in self.routes.values():
             boards = [self.boards.of(route, whole, now).standing(now, route) for whole in (False, True)]
-            rows += [s if s.samples or s.asleep or not w.samples else w for s, w in zip(*boards, strict=True)]
+            rows += [streamed.beside(whole) for streamed, whole in zip(*boards, strict=True)]
         return rows
 
     def route(self, name: str) -> Route:

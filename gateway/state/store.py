@@ -64,6 +64,10 @@ class Replica:
     ejected: Callable[[Ejection], None]
 
 
+NOBODY = Replica(dict, lambda replica, sums, age: None, lambda replica: None, lambda ejection: None)
+"""Has nothing to say, and hears nothing."""
+
+
 class Directory(Protocol):
     """Which replica holds which call."""
 
@@ -74,6 +78,13 @@ class Directory(Protocol):
 
     async def find(self, call_id: str) -> Held | None:
         """The replica that holds the call; None where that cannot be said at once. Not for our own calls."""
+
+
+class Peers(Protocol):
+    """The other workers behind the same port."""
+
+    async def ask(self, what: str) -> Sequence[bytes]:
+        """Their answers, in no order; without those of workers that do not answer soon."""
 
 
 class Store(Directory, Protocol):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+
+import orjson
 
 from gateway.contract.events import Usage
 from gateway.telemetry.prices import Price
@@ -58,6 +60,10 @@ class Account:
         self.characters += usage.characters
         self.seconds += usage.seconds
 
+    def join(self, other: Account) -> None:
+        for name in Account.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 class Ledger:
     """`prices`: as they are now (`renew` changes them). `sample` is a sink of the recorder. `targets`: by route and target;
@@ -81,6 +87,29 @@ class Ledger:
     def priced(self, sample: Sample) -> Sample:
         """The sample with what it cost, and whom."""
         return replace(sample, cost=self.cost(sample.target, sample.usage, sample.outcome), payer=self._payer())
+
+    def copy(self) -> Ledger:
+        """The sums alone, to add others' to."""
+        copied = Ledger({})
+        copied.add(self.encode())
+        return copied
+
+    def encode(self) -> bytes:
+        """The sums, for `add`."""
+        return orjson.dumps(
+            {
+                "targets": [[*key, asdict(account)] for key, account in self.targets.items()],
+                "payers": [[payer, asdict(account)] for payer, account in self.payers.items()],
+            }
+        )
+
+    def add(self, encoded: bytes) -> None:
+        """Another worker's sums."""
+        sums = orjson.loads(encoded)
+        for route, target, account in sums.get("targets", ()):
+            self.targets[route, target].join(Account(**account))
+        for payer, account in sums.get("payers", ()):
+            self.payers[payer].join(Account(**account))
 
     def sample(self, sample: Sample) -> None:
         if sample.part == "turn":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.contract.requests import Kind
 
@@ -26,6 +26,18 @@ class Standing:
     why: str | None = None
     samples: float = 0.0
     asleep: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.samples or self.error_rate or self.in_flight or self.share or self.why or self.asleep)
+
+    def beside(self, whole: Standing) -> Standing:
+        """As one, of a target that is asked for streams (this) and for whole answers; it is out if it is out for either."""
+        shown, other = (self, whole) if self.known or not whole.known else (whole, self)
+        if shown.why is not None or other.why is None:
+            return shown
+        return replace(shown, ejected_for=other.ejected_for, resting_for=other.resting_for, why=other.why)
 
 
 @dataclass(frozen=True, slots=True)
