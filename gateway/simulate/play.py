@@ -174,7 +174,7 @@ class _Provider:
         return self._answer(model, (_SOUND,), (Flushed(), Finished()))
 
     def converse(self, model: str, request: ConverseRequest, inputs: object) -> Events:
-        return self._answer(model, (Ready(), _SOUND), (Finished(),))
+        return self._answer(model, (Ready(), _SOUND), (Answered(), Finished()))
 
     async def _answer(self, model: str, first: Sequence[ProviderEvent], last: Sequence[ProviderEvent]) -> Events:
         ask, target = _asking.get(), f"{self._name}/{model}"
