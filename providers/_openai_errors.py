@@ -102,13 +102,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             continue
         if math.isfinite(seconds):
             return max(0.0, seconds)
-    until = _moment(headers.get("retry-after", ""))
+    until = moment(headers.get("retry-after", ""))
     if until is None:
         return None
-    return max(0.0, until - (_moment(headers.get("date", "")) or time.time()))
+    return max(0.0, until - (moment(headers.get("date", "")) or time.time()))
 
 
-def _moment(date: str) -> float | None:
+def moment(date: str) -> float | None:
     try:
         return parsedate_to_datetime(date).timestamp()
     except (ValueError, OverflowError):
@@ -117,12 +117,12 @@ def _moment(date: str) -> float | None:
 
 def _error(provider: str, key: Secret | None, status: int | None, said: _Said, wait: float | None) -> ProviderError:
     kind = _kind(status, said)
-    code = _safe(said.code, key) or _safe(said.kind, key)
+    code = safe_word(said.code, key) or safe_word(said.kind, key)
     told = " ".join(filter(None, (str(status) if status is not None else "an error", f"({code})" if code else "")))
     error = kind(told, provider, status, wait, code)
     if kind in (Refused, ContextTooLong):
-        error.detail = _without(key, said.message)[:DETAIL_LIMIT] or None
-        error.param = _without(key, said.param or "")[:200] or None
+        error.detail = without(key, said.message)[:DETAIL_LIMIT] or None
+        error.param = without(key, said.param or "")[:200] or None
     return error
 
 
@@ -184,13 +184,13 @@ def _status(value: object) -> int | None:
     return number if 400 <= number <= 599 else None
 
 
-def _safe(word: str | None, key: Secret | None) -> str | None:
+def safe_word(word: str | None, key: Secret | None) -> str | None:
     """A code as it may be logged; None if it is no code but a sentence, or holds the key."""
-    if word is None or not _CODE.fullmatch(word) or _without(key, word) != word:
+    if word is None or not _CODE.fullmatch(word) or without(key, word) != word:
         return None
     return word
 
 
-def _without(key: Secret | None, words: str) -> str:
+def without(key: Secret | None, words: str) -> str:
     # What is shorter is no secret but what a local server is given ("none", "ollama"), and a word like others.
     return words.replace(key.reveal(), "***") if key and len(key.reveal()) >= 8 else words

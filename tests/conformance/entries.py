@@ -13,7 +13,8 @@ from _pytest.mark import ParameterSet
 from gateway.contract.audio import Audio
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Kind
-from providers import fake, gemini, local_llm, local_stt, local_tts, openai, openai_compatible
+from providers import anthropic, fake, gemini, local_llm, local_stt, local_tts, openai, openai_compatible
+from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http
 from tests.needs import ROOT
@@ -67,6 +68,31 @@ _GEMINI: Mapping[Scene, str] = {
 }
 GEMINI = {scene: gemini_scripts.SCRIPTS[name] for scene, name in _GEMINI.items()}
 
+async def _echoes_anthropic_key(exchange: Exchange) -> None:
+    key = exchange.request.headers["x-api-key"]
+    said = anthropic_says.error(f"messages: I cannot read {key}", key, details={"error_code": key}, extra=key)
+    await exchange.answer(400, said, {"x-echo": key, "request-id": key})
+
+
+ANTHROPIC: Mapping[Scene, Script | str] = {
+    "answers": anthropic_says.ok(),
+    "endless": anthropic_says.endless(),
+    "silent": "silent",
+    "headers-only": "headers-only",
+    "stalls": anthropic_says.stalls(),
+    "unauthorized": anthropic_says.NAMED["401"],
+    "rate-limited": anthropic_says.NAMED["429"],
+    "no-quota": anthropic_says.NAMED["402"],
+    "too-long": anthropic_says.NAMED["too-long"],
+    "refuses": anthropic_says.NAMED["refuses"],
+    "server-error": anthropic_says.NAMED["529"],
+    "refused-connection": "never played",
+    "hangs-up-first": "hang-up",
+    "hangs-up-mid": anthropic_says.dies(),
+    "garbage": "garbage",
+    "echoes-key": _echoes_anthropic_key,
+}
+
 FAKE: Mapping[Scene, str] = {
     "answers": "words-6",
     "endless": "words-1000000+tick-5ms",
@@ -104,6 +130,7 @@ ENTRIES = [
     Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
     Entry("openai", "llm", frozenset(OPENAI), over_http(openai.Provider, OPENAI), "wire"),
     Entry("gemini", "llm", frozenset(GEMINI), over_http(gemini.Provider, GEMINI), "wire"),
+    Entry("anthropic", "llm", frozenset(ANTHROPIC), over_http(anthropic.Provider, ANTHROPIC), "wire"),
     _fake("llm", []),
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
+from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts as gemini_says
 from tests import upstream_scripts as openai_says
 from tests.upstreams import Received
@@ -50,12 +51,13 @@ class Asked:
 class Family(Protocol):
     """`module`: the provider, a row of which speaks it; `path`: what its base_url has after the origin; `terminator`: says that
     a stream is over, where the protocol has something that does beyond `ends`; `policy_status`: what it answers with to a
-    prompt that is against policy."""
+    prompt that is against policy, and `policy_code`: its word for it."""
 
     module: str
     path: str
     terminator: bytes
     policy_status: int
+    policy_code: str
 
     def asked(self, request: Received) -> Asked: ...
 
@@ -77,6 +79,7 @@ class Family(Protocol):
 
 class OpenAI:
     module, path, terminator, policy_status = "openai_compatible", "/v1", openai_says.DONE, 400
+    policy_code = "content_policy_violation"
 
     def asked(self, request: Received) -> Asked:
         body = request.json
@@ -117,6 +120,7 @@ class Gemini:
     """That a prompt is against policy is no error to it, but a 200 without an answer."""
 
     module, path, terminator, policy_status = "gemini", "/v1beta", b"", 200
+    policy_code = "content_policy_violation"
 
     def asked(self, request: Received) -> Asked:
         turns = tuple(
@@ -149,10 +153,40 @@ class Gemini:
         return orjson.dumps(told[kind])
 
 
+class Anthropic:
+    """It has one word for all requests that are at fault."""
+
+    module, path, terminator, policy_status = "anthropic", "", anthropic_says.STOP, 400
+    policy_code = "invalid_request_error"
+
+    def asked(self, request: Received) -> Asked:
+        body = request.json
+        turns = tuple((message["role"], _text(message.get("content"))) for message in body["messages"])
+        return Asked(body["model"], bool(body.get("stream")), usage=True, turns=turns)
+
+    def begins(self, asked: Asked) -> bytes:
+        return anthropic_says.begins(asked.model) + anthropic_says.text_begins()
+
+    def delta(self, asked: Asked, text: str) -> bytes:
+        return anthropic_says.says(text)
+
+    def ends(self, asked: Asked, words: int) -> bytes:
+        return anthropic_says.event({"type": "content_block_stop", "index": 0}) + anthropic_says.closes(words=words)
+
+    def whole(self, asked: Asked, text: str) -> bytes:
+        content = [{"type": "text", "text": text}]
+        return orjson.dumps(anthropic_says.message(content, "end_turn", len(text.split()), model=asked.model))
+
+    def error(self, kind: Error) -> bytes:
+        types: dict[Error, str] = {"rate-limited": "rate_limit_error", "failing": "api_error"}
+        why = f"prompt is too long: 9000 tokens > 8192 maximum. {WHY[kind]}" if kind == "too-long" else WHY[kind]
+        return orjson.dumps(anthropic_says.error(why, types.get(kind, "invalid_request_error")))
+
+
 def _text(content: object) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content)
     return content if isinstance(content, str) else ""
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"openai": OpenAI(), "gemini": Gemini()})
+FAMILIES: Mapping[str, Family] = MappingProxyType({"openai": OpenAI(), "gemini": Gemini(), "anthropic": Anthropic()})

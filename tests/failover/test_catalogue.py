@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.failover.families import WHY
+from tests.failover.families import FAMILIES, WHY
 from tests.failover.faults import ANSWER, Fault
 from tests.failover.process import Try
 from tests.failover.rows import row
@@ -226,7 +226,7 @@ async def test_s13_content_policy_violation(bench: Bench) -> None:
         told = await stage.ask()
         assert told.status == 400
         assert told.error is not None
-        assert told.error.code == "content_policy_violation"
+        assert told.error.code == FAMILIES[bench.family].policy_code
         assert WHY["against-policy"] in told.why
         assert len(await tried(stage)) == 1
         assert await stage.metric("trunkline_attempts_total", outcome="refused") == 1
