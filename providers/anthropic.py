@@ -5,7 +5,7 @@
 `base_url` (default https://api.anthropic.com): what `/v1/messages` is added to, `/messages` if it ends in /v1. Options:
 `max_tokens` (default 8192) of an answer where the caller does not say; `thinking`: how the row's models are asked to think,
 `adaptive` (the default, from Claude 4.6 on) or `budget` (those before); `sampling` (default false): they take temperature, top_p
-and top_k, as those before did; `betas`: names for `anthropic-beta`, by commas; `version` (2023-06-01).
+and top_k, as those before did; `betas`: a list of names for `anthropic-beta`; `version` (2023-06-01).
 """
 
 from __future__ import annotations
@@ -42,12 +42,11 @@ class Provider:
         self._name, self._key = settings.name, settings.key
         self._url = _url(settings.base_url or BASE_URL)
         options = _options.read(
-            settings, max_tokens=8192, thinking="adaptive", sampling=False, betas="", version="2023-06-01"
+            settings, max_tokens=8192, thinking="adaptive", sampling=False, betas=[], version="2023-06-01"
         )
-        if options["thinking"] not in ("adaptive", "budget"):
-            raise ValueError("option 'thinking' is to be adaptive or budget")
-        self._defaults = Defaults(options["max_tokens"], options["thinking"], options["sampling"])
-        self._betas = [name.strip() for name in options["betas"].split(",") if name.strip()]
+        thinking = _options.one_of(options, "thinking", ("adaptive", "budget"))
+        self._defaults = Defaults(options["max_tokens"], thinking, options["sampling"])
+        self._betas: list[str] = options["betas"]
         self._headers = {"content-type": "application/json", "anthropic-version": options["version"]}
         if self._key is not None:
             self._headers["x-api-key"] = _sendable(self._key)

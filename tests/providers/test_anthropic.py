@@ -102,7 +102,7 @@ async def test_a_whole_answer_is_forwarded_as_it_came() -> None:
 
 async def test_what_is_told_of_the_caller_and_of_the_row() -> None:
     async with Upstream(says.ok()) as upstream:
-        await ask_at(upstream, own(True, **{"anthropic-beta": "c"}), betas="a, b", version="2099-01-01")
+        await ask_at(upstream, own(True, **{"anthropic-beta": "c"}), betas=["a", "b"], version="2099-01-01")
         await ask_at(upstream, HELLO)
     first, second = upstream.received
     assert first.path == second.path == "/v1/messages"
