@@ -68,6 +68,7 @@ _GEMINI: Mapping[Scene, str] = {
 }
 GEMINI = {scene: gemini_scripts.SCRIPTS[name] for scene, name in _GEMINI.items()}
 
+
 async def _echoes_anthropic_key(exchange: Exchange) -> None:
     key = exchange.request.headers["x-api-key"]
     said = anthropic_says.error(f"messages: I cannot read {key}", key, details={"error_code": key}, extra=key)
