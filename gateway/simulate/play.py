@@ -23,6 +23,7 @@ from gateway.contract.errors import (
     Unavailable,
 )
 from gateway.contract.events import (
+    Answered,
     AudioDelta,
     Embedded,
     Events,
