@@ -14,6 +14,7 @@ import orjson
 
 from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import (
+    JOINT,
     Finished,
     FinishReason,
     Passed,
@@ -38,6 +39,7 @@ _REASONS: dict[str, FinishReason] = {
     "content_filter": "content_filter",
     "safety": "content_filter",
 }
+_ONLY_FIRST, _NOTHING = {0}, object()
 # Ends that are none: Mistral and OpenRouter, DeepSeek, vLLM.
 _INTERRUPTED = {"error", "insufficient_system_resource", "abort"}
 
@@ -62,21 +64,57 @@ class ChatChunks:
         """The upstream gave every choice its finish_reason; usage may follow."""
         return self._reason is not None and not self._unfinished
 
+    def take(self, pieces: Iterable[bytes], events: list[ProviderEvent]) -> None:
+        """Add the events of these chunks. Raises ProviderError for an error inside the stream, and for too much that is no JSON.
+
+        Chunks of nothing but text of the one choice there is become one event for as many of them as follow each other.
+        """
+        texts: list[str] = []
+        raws: list[bytes] = []
+        for piece in pieces:
+            chunk = self._parsed(piece)
+            if self._unfinished == _ONLY_FIRST and self._reason is None and (text := _only_text(chunk)) is not None:
+                texts.append(text)
+                raws.append(piece if b"\n" not in piece else orjson.dumps(chunk))
+                continue
+            if texts:
+                events.append(self._joined(texts, raws))
+                texts, raws = [], []
+            if self.done:
+                return
+            if self._broken > BROKEN_LIMIT:
+                raise Unavailable("garbage in the stream", self._provider)
+            if chunk is not _NOTHING:
+                events += self._read(chunk, piece)
+        if texts:
+            events.append(self._joined(texts, raws))
+
     def read(self, data: bytes) -> list[ProviderEvent]:
-        """The events of one chunk. Raises ProviderError for an error inside the stream, and for too much that is no JSON."""
-        if data.strip() == b"[DONE]":
-            self.done = True
-            return []
+        """The events of one chunk."""
+        events: list[ProviderEvent] = []
+        self.take((data,), events)
+        return events
+
+    def _parsed(self, data: bytes) -> object:
+        """_NOTHING for the end and for garbage."""
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self._broken += 1
-            if self._broken > BROKEN_LIMIT:
-                raise Unavailable("garbage in the stream", self._provider) from None
-            return []
+            if data.strip() == b"[DONE]":
+                self.done = True
+            else:
+                self._broken += 1
+            return _NOTHING
+        self._understood += 1
+        return chunk
+
+    def _joined(self, texts: list[str], raws: list[bytes]) -> TextDelta:
+        raw = JOINT.join(raws) if self._forward else None
+        return TextDelta("".join(texts), "text", raw, len(texts))
+
+    def _read(self, chunk: object, data: bytes) -> list[ProviderEvent]:
         # On several lines it could not be forwarded as one `data:` line.
         raw = orjson.dumps(chunk) if b"\n" in data else data
-        self._understood += 1
         events: list[ProviderEvent] = self._events(chunk, raw) if isinstance(chunk, dict) else [Passed(raw)]
         return events if self._forward else list(without_raw(events))
 
@@ -119,6 +157,20 @@ class ChatChunks:
         self._unfinished.discard(index)
         if index == 0 or self._reason is None:
             self._reason = reason
+
+
+def _only_text(chunk: object) -> str | None:
+    """What a chunk says that says no more than that, of the first choice."""
+    choices = chunk.get("choices") if type(chunk) is dict else None
+    if type(chunk) is not dict or type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+        return None
+    choice = choices[0]
+    delta = choice.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or choice.get("index") != 0:
+        return None
+    text = delta.get("content")
+    more = choice.get("finish_reason") or choice.get("error") or chunk.get("error") or chunk.get("usage")
+    return text if type(text) is str and text and not more and "x_groq" not in chunk else None
 
 
 def without_raw(events: Iterable[ProviderEvent]) -> Iterator[ProviderEvent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -98,6 +98,12 @@ class ResponseReader:
         event = _event(kind, said, raw)
         self._useful |= isinstance(event, TextDelta | ToolCallDelta)
         return [event]
+
+    def take(self, pieces: Iterable[bytes], events: list[ProviderEvent]) -> None:
+        for piece in pieces:
+            events += self.read(piece)
+            if self.done:
+                return
 
     def end(self) -> list[ProviderEvent]:
         """The last event. Raises Unavailable if the upstream did not come to its end."""

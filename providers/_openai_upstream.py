@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -28,6 +28,7 @@ ERROR_SECONDS = 5.0
 GRACE = 2.0
 """Seconds for usage and [DONE] after the last finish_reason; without them the answer is complete all the same."""
 
+_STREAM, _JSON = "text/event-stream", "application/json"
 MODEL = "{model}"
 """In a base_url: where the model's name goes, for upstreams that have it there (Azure's deployments)."""
 
@@ -41,7 +42,8 @@ class Reader(Protocol):
     @property
     def finished(self) -> bool: ...
 
-    def read(self, data: bytes) -> list[ProviderEvent]: ...
+    def take(self, pieces: Iterable[bytes], events: list[ProviderEvent]) -> None:
+        """Add what these say; nothing after it is done."""
 
     def end(self) -> list[ProviderEvent]: ...
 
@@ -65,6 +67,7 @@ class Upstream:
         if self._key is not None:
             key = _sendable(self._key)
             self._headers[_name(auth)] = f"Bearer {key}" if auth.lower() == "authorization" else key
+        self._asking = {kind: {**self._headers, "accept": kind} for kind in (_STREAM, _JSON)}
         self._client: Client = Http1Client(self.name)
 
     async def aclose(self) -> None:
@@ -83,10 +86,9 @@ class Upstream:
         written = body()
         if not self.known:
             raise Unavailable("no base_url", self.name)
-        accept = "text/event-stream" if reader else "application/json"
         base = self._base.replace(MODEL, quote(model, safe="")) if MODEL in self._base else self._base
-        url = base + path + self._query
-        async with self._client.post(url, {**self._headers, "accept": accept}, written) as answer:
+        url = f"{base}{path}{self._query}"
+        async with self._client.post(url, self._asking[_STREAM if reader else _JSON], written) as answer:
             if answer.status != 200:
                 raise await self._error(answer)
             begun = await _beginning(answer) if reader else b""
@@ -143,36 +145,44 @@ class _Reading:
                 if self._chunks.done:
                     await drain(self._answer)
                 return self._chunks.end()
-            self._read_all = not await self._read(events)
+            if self._begun or self._chunks.finished:
+                data = await self._bytes()
+            else:
+                data = await self._next()
+            self._read_all = not self._read(data, events)
         except ProviderError as error:
             self._error = error
         return events
 
-    async def _read(self, events: list[ProviderEvent]) -> bool:
-        """Add what one read brings; False if it was the last."""
-        data = await self._bytes()
+    def _read(self, data: bytes, events: list[ProviderEvent]) -> bool:
+        """Add what one read brought; False if it was the last."""
         try:
-            for event in self._lines.feed(data) if data else self._lines.end():
-                events += self._chunks.read(event.data)
-                if self._chunks.done:
-                    return False
+            pieces = self._lines.plain(data)
+            if pieces is None:
+                pieces = [event.data for event in (self._lines.feed(data) if data else self._lines.end())]
+            self._chunks.take(pieces, events)
         except EventTooLarge as error:
             raise Unavailable(str(error), self._provider) from None
-        return bool(data)
+        return bool(data) and not self._chunks.done
 
     async def _bytes(self) -> bytes:
-        """What comes next; empty at the end, and when nothing more needs to come."""
+        """What was read already; what comes within the grace after a complete answer, empty where nothing does."""
         if self._begun:
             begun, self._begun = self._begun, b""
             return begun
-        if self._chunks.finished and self._until is None:
+        if self._until is None:
             self._until = asyncio.get_running_loop().time() + GRACE
         try:
             async with asyncio.timeout_at(self._until):
-                return await anext(self._answer, b"")
+                return await self._next()
         except (TimeoutError, Unavailable):
-            if self._until is None:
-                raise
+            return b""
+
+    async def _next(self) -> bytes:
+        """What comes next; empty at the end."""
+        try:
+            return await self._answer.__anext__()
+        except StopAsyncIteration:
             return b""
 
 

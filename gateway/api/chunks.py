@@ -65,6 +65,9 @@ class Chunks:
 
     def encode(self, event: AnswerEvent) -> bytes:
         """What is sent for it: whole server-sent events, or nothing."""
+        if type(event) is TextDelta and event.raw is not None:  # nearly all of them
+            self._first = self._first or event.raw
+            return b"data: %b\n\n" % event.raw if event.pieces > 1 else frame(event.raw)
         match event:
             case TextDelta() | ToolCallDelta() | ThoughtSealed() | Usage() | Passed() | Finished() if (
                 event.raw is not None

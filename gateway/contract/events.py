@@ -70,6 +70,10 @@ class Transcript:
     speaker: str | None = None
 
 
+JOINT = b"\n\ndata: "
+"""Between two chunks in one `raw`: framed as one server-sent event, they are several."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """Text as it is written.
@@ -77,11 +81,14 @@ class TextDelta:
     `raw` (on every event that has it): the upstream's own chunk of JSON, without SSE framing, where it speaks the dialect of the
     request; for a request with `stream=False`, the whole body of its answer. A chunk that becomes several events gives `raw`
     to the first of them only, so that forwarding every `raw` in order forwards every chunk once.
+
+    `pieces`: how many chunks of nothing but text came at once and are joined here, in `raw` by JOINT.
     """
 
     text: str
     kind: TextKind = "text"
     raw: bytes | None = None
+    pieces: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class Connection(asyncio.Protocol):
     """`lost`: told when its socket is closed."""
 
     def __init__(self, lost: Callable[[Connection], None]) -> None:
-        self._lost = lost
+        self._lost, self._loop = lost, asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._poll: select.poll | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -73,7 +73,11 @@ class Connection(asyncio.Protocol):
                 return b""
             if self._broken is not None:
                 raise self._broken
-            await self._wait()
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._held = 0
@@ -184,7 +188,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

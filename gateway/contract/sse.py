@@ -60,6 +60,19 @@ class ServerEvents:
         self._after_cr = received[-1:] == b"\r" or (self._after_cr and not received)
         return events
 
+    def plain(self, received: bytes) -> list[bytes] | None:
+        """The data of each event, if `received` is whole events of one line `data: ` and nothing else: then it needs no
+        feeding. None if not."""
+        if self._line or self._data or self._name or self._after_cr or self._start:
+            return None
+        if received[:6] != b"data: " or received[-2:] != b"\n\n" or b"\r" in received or len(received) > self._limit:
+            return None
+        pieces = received[6:-2].split(b"\n\ndata: ")
+        if received.count(b"\n") != 2 * len(pieces):
+            return None
+        self._start = None
+        return pieces
+
     def end(self) -> list[ServerEvent]:
         """What was under way when the stream ended."""
         events: list[ServerEvent] = []

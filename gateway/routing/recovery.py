@@ -40,6 +40,7 @@ class Recovery:
         self._opening, self._targets = opening, list(targets)
         self._request = opening.request
         self._said: list[str] = []
+        self._pieces = 0  # of what was said, as they came
         self._called = False  # a tool call was delivered, or part of one
         self._splice: Splice | None = None
         self._ready: deque[AnswerEvent] = deque()
@@ -67,6 +68,7 @@ class Recovery:
         if type(event) is TextDelta:
             if event.kind == "text":
                 self._said.append(event.text)
+                self._pieces += event.pieces
         elif type(event) is ToolCallDelta:
             self._called = True
 
@@ -77,6 +79,7 @@ class Recovery:
             case TextDelta(text, "text"):
                 if joined := self._splice.feed(text):
                     self._said.append(joined)
+                    self._pieces += 1
                     self._ready.append(TextDelta(joined))
             case Finished(reason):
                 if rest := self._splice.end():
@@ -103,7 +106,7 @@ class Recovery:
         said = "".join(self._said)
         request = self._request
         assert isinstance(request, ChatRequest)
-        self._opening.request = going_on(request, said, len(self._said)) if said else request
+        self._opening.request = going_on(request, said, self._pieces) if said else request
         candidates = [t for t in self._targets if t != dead.target]
         if self._opening.route.policy.retries:
             candidates.append(dead.target)

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unauthorized, Unavailable
-from gateway.contract.events import Finished, ProviderEvent, TextDelta, ToolCallDelta, Usage
+from gateway.contract.events import JOINT, Finished, ProviderEvent, TextDelta, ToolCallDelta, Usage
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import ChatRequest, Dialect
 from providers import openai, openai_compatible
@@ -98,7 +98,8 @@ async def replay(
 
 
 def raws(events: list[ProviderEvent]) -> list[Any]:
-    return [orjson.loads(raw) for event in events if (raw := getattr(event, "raw", None)) is not None]
+    told = [raw for event in events if (raw := getattr(event, "raw", None)) is not None]
+    return [orjson.loads(chunk) for raw in told for chunk in raw.split(JOINT)]
 
 
 def texts(events: list[ProviderEvent], kind: str = "text") -> str:

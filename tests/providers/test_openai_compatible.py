@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.contract.errors import ContextTooLong, ProviderError, RateLimited, Refused, Unavailable
-from gateway.contract.events import Finished, ProviderEvent, TextDelta, ToolCallDelta, Usage
+from gateway.contract.events import JOINT, Finished, ProviderEvent, TextDelta, ToolCallDelta, Usage
 from gateway.contract.messages import Message
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import ChatRequest
@@ -67,7 +67,8 @@ def said(events: list[ProviderEvent]) -> str:
 
 
 def raws(events: list[ProviderEvent]) -> list[Any]:
-    return [orjson.loads(raw) for each in events if (raw := getattr(each, "raw", None)) is not None]
+    told = [raw for each in events if (raw := getattr(each, "raw", None)) is not None]
+    return [orjson.loads(chunk) for raw in told for chunk in raw.split(JOINT)]
 
 
 @wire
