@@ -172,6 +172,26 @@ def test_lost_races_count_against_a_target(seed: int) -> None:
 
 
 @seeds
+def test_lost_races_count_against_a_target_that_was_the_best(seed: int) -> None:
+    """It became slow; hedges win before its deadline passes, so that it never fails."""
+
+    @virtual
+    async def run() -> None:
+        slow = False
+        best = Paced(lambda _: 0.9 if slow else 0.2)
+        traffic = Traffic(seed, a=best, b=steady(0.3))
+        before = (await traffic.run(40, every=1.0))["a"]
+        slow = True
+        await traffic.run(6, every=1.0)
+        asked = best.opened
+        await traffic.run(6, every=1.0)
+        assert before > 0.6
+        assert best.opened - asked <= 3
+
+    run()
+
+
+@seeds
 def test_the_error_rate_counts_against_a_target(seed: int) -> None:
     """It is the quicker one, and fails at once one time in four, which its TTFT does not show."""
 
