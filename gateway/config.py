@@ -116,6 +116,7 @@ class RouteRow(_Row):
     kind: Kind
     targets: Annotated[list[Annotated[TargetRow, BeforeValidator(_target)]], Field(min_length=1, max_length=200)]
     policy: str | None = None
+    voices: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 class CascadedRow(_Row):
@@ -320,6 +321,12 @@ def _cross_checks(config: Config) -> Iterator[Problem]:
             known = ", ".join(config.policies) or "(none)"
             yield config.problem(("routes", name, "policy"), f"no policy is named {row.policy!r}; known: {known}")
         names = [each.target for each in row.targets]
+        if row.voices and row.kind not in ("tts", "s2s"):
+            yield config.problem(("routes", name, "voices"), f"a route of kind {row.kind} has no voices")
+        callers = {*names, *(target.partition("/")[0] for target in names)}
+        for voice, called in row.voices.items():
+            for who in called.keys() - callers:
+                yield config.problem(("routes", name, "voices", voice, who), "no target of this route is called so")
         for index, target in enumerate(names):
             provider, slash, model = target.partition("/")
             path: Path = ("routes", name, "targets", index)

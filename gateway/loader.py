@@ -90,7 +90,7 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
                 awake.append(target)
             else:
                 asleep[each.target] = why
-        routes[name] = Route(name, row.kind, tuple(awake), policy_of(config.policy(row)), asleep)
+        routes[name] = Route(name, row.kind, tuple(awake), policy_of(config.policy(row)), asleep, row.voices)
     table = read_table(_own_table(env))
     prices = _prices(config, {target for route in routes.values() for target in route.targets}, built, table, problems)
     if problems:

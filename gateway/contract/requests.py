@@ -91,17 +91,26 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True)
 class TranscribeRequest:
-    """Audio in by the inputs, transcripts out. `rate`: samples per second of that audio; `language`: BCP 47, None to detect."""
+    """Audio in by the inputs, transcripts out. `rate`: samples per second of that audio; `language`: BCP 47, None to detect.
+
+    `turns`: who decides that a turn is over: the client, by Commit, or the provider, as far as it can. `diarize`: who speaks is
+    wanted. `translate`: English is wanted, whatever is spoken. `keywords`: words that are likely.
+    """
 
     rate: int
     language: str | None = None
     prompt: str | None = None
     partials: bool = True
+    turns: Literal["client", "server"] = "client"
+    diarize: bool = False
+    translate: bool = False
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakRequest:
-    """Text in by the inputs, audio out. `rate`: wished; the audio says what it has. `voice` None: the target's own."""
+    """Text in by the inputs, audio out. `rate`: wished; the audio says what it has. `voice`: as the provider calls it (the
+    engine translates a route's own names of voices); None: the target's own."""
 
     rate: int = 24_000
     voice: str | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.contract.channel import Channel
@@ -110,7 +110,7 @@ class Opening:
             events = verb(target.model, self.request)
         else:
             inputs = self._inputs = inputs if inputs is not None else Channel()
-            events = verb(target.model, self.request, inputs.reader())
+            events = verb(target.model, self._spoken(target), inputs.reader())
         limits = Limits.of(self.route.policy, self.request, None if self._whole else self.board.deadline(now, ticket))
         attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)
         if inputs is not None:
@@ -119,6 +119,13 @@ class Opening:
         self.decision.tried.append(tried)
         self._entries[attempt] = _Entry(ticket, tried)
         return attempt
+
+    def _spoken(self, target: Target) -> Request:
+        """The request, with the voice as the target calls it."""
+        request = self.request
+        if self.route.voices and isinstance(request, SpeakRequest | ConverseRequest):
+            return replace(request, voice=self.route.voice(request.voice, target))
+        return request
 
     def hedge_after(self, attempt: Attempt) -> float | None:
         if self.route.kind not in HEDGED:

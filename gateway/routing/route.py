@@ -70,13 +70,22 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`asleep`: targets of the file that are left out here, with the reason."""
+    """`asleep`: targets of the file that are left out here, with the reason; `voices`: what each provider (or target) calls a
+    voice of the route's own name."""
 
     name: str
     kind: Kind
     targets: tuple[Target, ...]
     policy: Policy = field(default_factory=Policy)
     asleep: Mapping[str, str] = field(default_factory=dict)
+    voices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def voice(self, name: str | None, target: Target) -> str | None:
+        """What the target calls it; None for its own voice. A name that is not the route's is the caller's to know."""
+        known = self.voices.get(name) if name is not None else None
+        if known is None:
+            return name
+        return known.get(str(target), known.get(target.provider))
 
 
 @dataclass(frozen=True, slots=True)

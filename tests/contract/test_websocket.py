@@ -144,13 +144,17 @@ async def talk(url: str, codec: Parrot, inputs: Channel[Input]) -> Events:
         await socket.aclose()
 
 
+async def everything(events: Events) -> list[ProviderEvent]:
+    return [event async for event in events]
+
+
 async def test_a_session_says_what_it_is_told_and_ends_as_its_protocol_ends() -> None:
     inputs: Channel[Input] = Channel()
     for item in ("one", Commit()):
         inputs.put(item)
     inputs.close()
     async with server(echo) as url:
-        events = [event async for event in talk(url, Parrot(), inputs)]
+        events = await everything(talk(url, Parrot(), inputs))
     assert events == [Ready(), TextDelta("one"), TextDelta("turn"), Finished()]
 
 
@@ -167,9 +171,7 @@ async def test_what_a_codec_cannot_say_ends_the_session_with_its_reason() -> Non
     inputs.put("one")
     async with server(echo) as url:
         with pytest.raises(Refused, match="cannot be said"):
-            async with asyncio.timeout(SOON):
-                async for _ in talk(url, Parrot(broken=True), inputs):
-                    pass
+            await asyncio.wait_for(everything(talk(url, Parrot(broken=True), inputs)), SOON)
 
 
 async def test_a_socket_that_is_closed_too_soon_is_a_failure() -> None:
@@ -179,8 +181,7 @@ async def test_a_socket_that_is_closed_too_soon_is_a_failure() -> None:
 
     async with server(dies) as url:
         with pytest.raises(Unavailable, match="closed 1011"):
-            async for _ in talk(url, Parrot(), Channel()):
-                pass
+            await everything(talk(url, Parrot(), Channel()))
 
 
 async def test_leaving_closes_the_socket_at_once() -> None:

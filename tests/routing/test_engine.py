@@ -35,6 +35,7 @@ from gateway.contract.requests import ChatRequest, Commit, Input, Kind, SpeakReq
 from gateway.routing.engine import Engine
 from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.decisions import Decision
+from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.sample import Sample
 from tests.virtual_time import virtual
 
@@ -396,3 +397,37 @@ async def test_having_nothing_to_say_is_no_failure() -> None:
     async with gateway.open("r", SpeakRequest(), inputs) as answer:
         assert [event async for event in answer] == [Flushed(), Finished()]
     assert outcomes(samples) == [("a/m", "ok")]
+
+
+async def test_a_voice_of_the_routes_own_is_what_each_target_calls_it() -> None:
+    first, second, third = (FakeVoice() for _ in range(3))
+    targets = tuple(Target(name, "m") for name in ("a", "b", "c"))
+    voices = {"anna": {"a": "a-17", "b/m": "b-anna"}}
+    route = Route("say", "tts", targets, Policy("priority", retries=0), voices=voices)
+    engine = Engine({"say": route}, {"a": first, "b": second, "c": third}, Recorder([]))
+    for asked, heard in (("anna", ["a-17", "b-anna", None]), ("rose", ["rose"] * 3), (None, [None] * 3)):
+        with pytest.raises(AllTargetsFailed):
+            async with engine.open("say", SpeakRequest(voice=asked), said("hello")):
+                pass
+        assert [voice.asked.pop() for voice in (first, second, third)] == heard
+
+
+class FakeVoice:
+    """Notes which voice it was asked for, and fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+
+    async def speak(self, model: str, request: SpeakRequest, inputs: object) -> Events:
+        self.asked.append(request.voice)
+        for error in (Unavailable("no", "x"),):
+            raise error
+        yield Finished()
+
+
+def said(text: str) -> Channel[Input]:
+    inputs: Channel[Input] = Channel()
+    inputs.put(text)
+    inputs.put(Commit())
+    inputs.close()
+    return inputs
