@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -11,6 +11,7 @@ import orjson
 
 from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts as gemini_says
+from tests import responses_scripts as responses_says
 from tests import upstream_scripts as openai_says
 from tests.upstreams import Received
 
@@ -30,12 +31,14 @@ WHY: Mapping[Error, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request to an upstream. `usage`: whether it asked for the usage of a stream; `turns`: (role, text), in order."""
+    """A request to an upstream. `usage`: whether it asked for the usage of a stream; `turns`: (role, text), in order; `path`:
+    where it was asked, in families that have several."""
 
     model: str
     stream: bool
     usage: bool
     turns: tuple[tuple[str, str], ...]
+    path: str = ""
 
     @property
     def prefilled(self) -> bool:
@@ -116,6 +119,39 @@ class OpenAI:
         return openai_says.event(openai_says.chunk(delta, finish, model=asked.model))
 
 
+class Responses(OpenAI):
+    """OpenAI asked for responses by a caller who asked us for one. What it is asked to go on with comes as a chat."""
+
+    module, terminator = "openai", b""
+
+    def asked(self, request: Received) -> Asked:
+        if not request.path.endswith("/responses"):
+            return replace(super().asked(request), path=request.path)
+        given = request.json["input"]
+        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        turns = tuple((item["role"], _text(item.get("content"))) for item in items)
+        return Asked(request.json["model"], request.wants_stream, True, turns)
+
+    def begins(self, asked: Asked) -> bytes:
+        return super().begins(asked) if asked.path else responses_says.begins(asked.model)
+
+    def delta(self, asked: Asked, text: str) -> bytes:
+        return super().delta(asked, text) if asked.path else responses_says.word(text, 4)
+
+    def ends(self, asked: Asked, words: int) -> bytes:
+        if asked.path:
+            return super().ends(asked, words)
+        return responses_says.ends(openai_says.text(words), 5, words, asked.model)
+
+    def whole(self, asked: Asked, text: str) -> bytes:
+        if asked.path:
+            return super().whole(asked, text)
+        output, words = [responses_says.message(text)], len(text.split())
+        return orjson.dumps(
+            responses_says.response("completed", output, usage=responses_says.usage(words), model=asked.model)
+        )
+
+
 class Gemini:
     """That a prompt is against policy is no error to it, but a 200 without an answer."""
 
@@ -189,4 +225,8 @@ def _text(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"openai": OpenAI(), "gemini": Gemini(), "anthropic": Anthropic()})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {"openai": OpenAI(), "openai-responses": Responses(), "gemini": Gemini(), "anthropic": Anthropic()}
+)
+ASKED_FOR_RESPONSES = frozenset({"openai-responses"})
+"""Families in which the caller asks for responses, and not for chats."""

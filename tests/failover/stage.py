@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 import httpx
 import openai
 from openai.types import CompletionUsage
+from openai.types.responses import Response
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import create_app
 from gateway.config import parse
 from gateway.loader import load
-from tests.failover.families import FAMILIES
+from tests.failover.families import ASKED_FOR_RESPONSES, FAMILIES
 from tests.failover.faults import ANSWER, Fault
 from tests.failover.process import Faulty, Lane
 from tests.serving import client, plain_http, serving
@@ -78,7 +79,7 @@ class Stage:
         clock = asyncio.get_running_loop().time
         told, began = Told(), clock()
         try:
-            await (self._streamed(told) if self._bench.stream else self._whole(told))
+            await self._asked(told)
         except openai.APIConnectionError as error:
             raise AssertionError(f"no answer, but {error!r} from {error.__cause__!r}") from error
         except openai.APIError as error:
@@ -96,6 +97,12 @@ class Stage:
         text = (await self._http.get("/metrics")).text
         samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+    async def _asked(self, told: Told) -> None:
+        if self._bench.family in ASKED_FOR_RESPONSES:
+            await (self._response_streamed(told) if self._bench.stream else self._response(told))
+        else:
+            await (self._streamed(told) if self._bench.stream else self._whole(told))
 
     async def _streamed(self, told: Told) -> None:
         raw = await self._official.chat.completions.with_raw_response.create(
@@ -120,6 +127,31 @@ class Stage:
         answer = raw.parse()
         told.headers, told.model, told.usage = raw.headers, answer.model, answer.usage
         told.text, told.finish = answer.choices[0].message.content or "", answer.choices[0].finish_reason
+
+    async def _response_streamed(self, told: Told) -> None:
+        raw = await self._official.responses.with_raw_response.create(model="chat", input=QUESTION, stream=True)
+        told.headers = raw.headers
+        async with raw.parse() as events:
+            async for event in events:
+                if event.type == "response.output_text.delta":
+                    told.text += event.delta
+                elif event.type in ("response.completed", "response.incomplete", "response.failed"):
+                    _ended(told, event.response)
+
+    async def _response(self, told: Told) -> None:
+        raw = await self._official.responses.with_raw_response.create(model="chat", input=QUESTION)
+        answer = raw.parse()
+        told.headers, told.text = raw.headers, answer.output_text
+        _ended(told, answer)
+
+
+def _ended(told: Told, response: Response) -> None:
+    told.model, used = response.model, response.usage
+    told.finish = {"completed": "stop", "incomplete": "length"}.get(response.status or "")
+    if used is not None:
+        told.usage = CompletionUsage(
+            prompt_tokens=used.input_tokens, completion_tokens=used.output_tokens, total_tokens=used.total_tokens
+        )
 
 
 @dataclass
