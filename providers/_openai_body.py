@@ -34,9 +34,9 @@ def encode(model: str, request: ChatRequest, quirks: Quirks) -> bytes:
     body["model"], body["stream"] = model, request.stream
     if quirks.limit is not None or quirks.drop:
         _adapt(body, quirks)
-    if not request.stream:
+    if not request.stream or not quirks.include_usage:
         body.pop("stream_options", None)  # refused by OpenAI without stream
-    elif quirks.include_usage:
+    else:
         asked = body.get("stream_options")
         body["stream_options"] = {**(asked if isinstance(asked, dict) else {}), "include_usage": True}
     try:
@@ -77,7 +77,9 @@ def _built(request: ChatRequest) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": message.role, "content": _content(message)}
+    # What OpenAI calls a developer, it takes as a system too, and most others know by no other name.
+    role = "system" if message.role == "developer" else message.role
+    said: dict[str, Any] = {"role": role, "content": _content(message)}
     if message.tool_calls:
         said["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}

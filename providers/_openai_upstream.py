@@ -64,9 +64,10 @@ class Upstream:
         self.known = base_url is not None
         self._base, self._query = _parts(base_url, query or {}) if base_url is not None else ("", "")
         self._headers = {"content-type": "application/json", **_fields(headers or {})}
+        auth = _name(auth)
         if self._key is not None:
             key = _sendable(self._key)
-            self._headers[_name(auth)] = f"Bearer {key}" if auth.lower() == "authorization" else key
+            self._headers[auth] = f"Bearer {key}" if auth == "authorization" else key
         self._asking = {kind: {**self._headers, "accept": kind} for kind in (_STREAM, _JSON)}
         self._client: Client = Http1Client(self.name)
 

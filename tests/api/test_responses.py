@@ -12,7 +12,7 @@ import openai
 import orjson
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from gateway.contract.errors import Unavailable
 from gateway.contract.events import Finished, TextDelta, ThoughtSealed, ToolCallDelta, Usage
@@ -20,10 +20,9 @@ from gateway.contract.messages import File, Image, Message, Text, Thought, Tool,
 from gateway.contract.provider import Settings
 from gateway.contract.requests import AnswerFormat, Thinking, ToolChoice
 from providers.openai import Provider as OpenAI
-from providers.openai_compatible import Provider as OpenAICompatible
 from tests import responses_scripts as responses
 from tests.api.stage import POLICY, Chats, Gateway, stage
-from tests.upstream_scripts import DONE, chunk, event, text, whole
+from tests.upstream_scripts import text
 from tests.upstreams import Exchange, Upstream
 
 pytestmark = pytest.mark.wire
@@ -455,40 +454,3 @@ async def responses_endless(exchange: Exchange) -> None:
     for number in range(4, 10_000):
         await exchange.send(responses.word(" w", number))
         await asyncio.sleep(0.01)
-
-
-class City(BaseModel):
-    city: str
-
-
-@pytest.mark.parametrize("module", [OpenAI, OpenAICompatible], ids=["native", "chat"])
-async def test_the_clients_helpers_work_on_either(module: Any) -> None:
-    """Structured outputs and the stream's accumulator, on an upstream that is asked for chats and on one for responses."""
-    said = '{"city": "Oslo"}'
-    async with Upstream(parsed(said)) as upstream:
-        async with stage(chat=module(Settings("up", upstream.url))) as gateway:
-            answer = await gateway.openai.responses.parse(**HELLO, text_format=City)
-            async with gateway.openai.responses.stream(**HELLO, text_format=City) as stream:
-                final = await stream.get_final_response()
-    assert answer.output_parsed == final.output_parsed == City(city="Oslo")
-    asked = upstream.received[0].json
-    name = asked["text"]["format"] if module is OpenAI else asked["response_format"]["json_schema"]
-    assert name["name"] == "City"
-
-
-def parsed(said: str) -> Any:
-    async def play(exchange: Exchange) -> None:
-        if exchange.request.path.endswith("/responses"):
-            done = responses.response("completed", [responses.message(said)], usage=responses.usage(1))
-            if not exchange.request.wants_stream:
-                return await exchange.answer(200, done)
-            await exchange.head()
-            await exchange.send(responses.begins() + responses.word(said, 4) + responses.ends(said, 5, 1))
-            return await exchange.end()
-        if not exchange.request.wants_stream:
-            return await exchange.answer(200, whole({"content": said}, "stop", 1))
-        await exchange.head()
-        await exchange.send(event(chunk({"content": said}, "stop")) + DONE)
-        return await exchange.end()
-
-    return play
