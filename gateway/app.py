@@ -23,6 +23,7 @@ from gateway.api import (
     embeddings,
     errors,
     health,
+    messages,
     models,
     responses,
     speech,
@@ -131,6 +132,7 @@ def create_app(
     app.add_middleware(Gate, access=access, watch=metrics)
     routers = (
         chat.router(engine, metrics),
+        messages.router(engine, metrics),
         completions.router(engine, metrics),
         embeddings.router(engine, metrics),
         responses.router(engine, metrics),

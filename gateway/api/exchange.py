@@ -21,6 +21,7 @@ from typing import Protocol
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.access.grant import Grant, paying
+from gateway.api.error_forms import error_body, error_headers
 from gateway.api.errors import Failure, failure, request_id, where
 from gateway.contract.errors import BadRequest
 
@@ -156,7 +157,8 @@ class Exchange:
         if told.status == 500:
             log.error("request %s: %s at %s", self.request_id.decode(), type(error).__name__, where(error))
         if not self.started:
-            await self.reply(told.status, told.body(), headers=told.headers)
+            said = (told, self.scope["path"], self.request_id)
+            await self.reply(told.status, error_body(*said), headers=error_headers(*said))
         elif self.trailer is not None and not self._finished:
             log.info("request %s: failed after its first content: %s", self.request_id.decode(), type(error).__name__)
             await self.finish(self.trailer(told))

@@ -34,7 +34,7 @@ def going_on(request: ChatRequest, delivered: str, deltas: int) -> ChatRequest:
     """The request for the next target. `deltas`: how many pieces were delivered, about as many tokens."""
     messages = (*request.messages, Message.of("assistant", delivered), Message.of("user", GO_ON))
     left = None if request.max_tokens is None else max(1, request.max_tokens - deltas)
-    body = _body(request.body, delivered, deltas) if request.dialect == "chat" else None
+    body = _body(request.body, delivered, deltas) if request.dialect in ("chat", "messages") else None
     return replace(request, messages=messages, max_tokens=left, body=body)
 
 

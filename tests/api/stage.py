@@ -16,7 +16,18 @@ import httpx
 import openai
 from fastapi import FastAPI
 
-from gateway.api import chat, completions, embeddings, errors, health, models, responses, speech, transcriptions
+from gateway.api import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    health,
+    messages,
+    models,
+    responses,
+    speech,
+    transcriptions,
+)
 from gateway.api.exchange import CLIENT_LEFT
 from gateway.api.front import front
 from gateway.contract.audio import Audio
@@ -200,6 +211,7 @@ def application(
     errors.install(app)
     routers = (
         chat.router(engine, metrics),
+        messages.router(engine, metrics),
         completions.router(engine, metrics),
         embeddings.router(engine, metrics),
         speech.router(engine, metrics),
