@@ -107,15 +107,18 @@ class Recovery:
         request = self._request
         assert isinstance(request, ChatRequest)
         self._opening.request = going_on(request, said, self._pieces) if said else request
-        candidates = [t for t in self._targets if t != dead.target]
-        if self._opening.route.policy.retries:
-            candidates.append(dead.target)
+        others = [t for t in self._targets if t != dead.target]
+        candidates = [*others, dead.target] if self._opening.route.policy.retries else others
+        if not candidates:
+            raise self._first_error
         try:
-            self.attempt, _ = await self._opening.race(candidates, "continue")
+            self.attempt, race = await self._opening.race(candidates, "continue")
         except GatewayError as failure:
             log.info("route %s: nobody went on: %s", self._opening.route.name, type(failure).__name__)
             raise self._first_error from None
-        self._targets = [t for t in self._targets if t != dead.target]
+        # Who could not go on just now is not asked again when the next one dies.
+        failed = {each.target for each in race.failed}
+        self._targets = [t for t in others if str(t) not in failed]
         self._splice = Splice(said)
         self._ready.append(Rerouted(str(dead.target), str(self.attempt.target), str(error)))
 

@@ -71,6 +71,26 @@ async def test_a_second_beginning_ends_the_stream_with_the_first_failure() -> No
     assert other.open == 0
 
 
+@virtual
+async def test_who_could_not_go_on_is_not_asked_again_when_the_next_one_dies() -> None:
+    dies, dead = Scripted(*WORDS[:4], Unavailable("reset", "a")), Scripted(Unavailable("503", "b", 503))
+    engine, _ = gateway(a=dies, b=dead)
+    async with engine.open("r", HELLO) as answer:
+        with pytest.raises(Unavailable, match="reset"):
+            await text_of(answer)
+    assert dead.opened == 2  # and once more where it happened: that may have been a hiccup
+    assert dies.opened <= 3
+
+
+@virtual
+async def test_where_nobody_may_go_on_the_failure_is_told() -> None:
+    engine, samples = gateway(Policy("priority", retries=0), a=Scripted(*WORDS[:4], Unavailable("reset", "a")))
+    async with engine.open("r", HELLO) as answer:
+        with pytest.raises(Unavailable, match="reset"):
+            await text_of(answer)
+    assert outcomes(samples) == [("a/m", "cut")]
+
+
 @pytest.mark.parametrize("delivered", [[TextDelta("half")], [ToolCallDelta(0, "id", "f", "{")]])
 def test_what_was_seen_is_not_begun_again(delivered: list[Step]) -> None:
     @virtual
