@@ -148,6 +148,8 @@ def _routes(asked: argparse.Namespace) -> int:
         print(f"{route.name}  ({route.kind})")
         for target in route.targets:
             print(f"  awake   {target}")
+        for target in route.shadows:
+            print(f"  shadow  {target}: gets copies of {target.shadow:.0%} of the requests")
         for name, why in route.asleep.items():
             print(f"  asleep  {name}: {why}")
     for call in loaded.calls.values():

@@ -39,6 +39,7 @@ from gateway.reload import Reload
 from gateway.routing.engine import Engine
 from gateway.routing.fleet import Fleet
 from gateway.routing.plan import Ejected
+from gateway.routing.probing import Prober
 from gateway.routing.route import CallRoute
 from gateway.routing.sharing import replica_of
 from gateway.state import store as state
@@ -94,10 +95,13 @@ def create_app(
     if hub is not None:
         hub.answers = lambda what: _told(kept, hub.worker, what)
     warming = Warming(loaded)
+    prober = Prober(engine)
 
     def renew(new: Loaded) -> Fleet:
         kept.ledger.renew(new.prices)
-        return engine.renew(new.routes, new.providers)
+        retired = engine.renew(new.routes, new.providers)
+        prober.renewed()
+        return retired
 
     live = Reload(config, loaded, renew)
     closing = AsyncExitStack()
@@ -113,6 +117,9 @@ def create_app(
             if kept.ledger_file is not None:
                 writing = asyncio.create_task(kept.ledger_file.run(), name="ledger")
                 closing.push_async_callback(_stopped, writing)
+            closing.push_async_callback(engine.aclose)
+            probing = asyncio.create_task(prober.run(), name="probing")
+            closing.push_async_callback(_stopped, probing)
             watching = asyncio.create_task(live.run(), name="reload")
             closing.push_async_callback(_stopped, watching)
             shared = replica_of(engine.boards, engine.routes, asyncio.get_running_loop().time)

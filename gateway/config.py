@@ -82,6 +82,11 @@ class EjectRow(_Row):
     max: Seconds = 20.0
 
 
+class ProbeRow(_Row):
+    every: Annotated[Seconds, Field(ge=1)] = 600.0
+    daily: Annotated[int, Field(ge=1, le=100_000)] = 50
+
+
 class PolicyRow(_Row):
     order: Literal["ttft", "priority", "weighted", "cost"] = "ttft"
     ttft_deadline: Seconds = 6.0
@@ -94,6 +99,7 @@ class PolicyRow(_Row):
     retry_budget: Share = 0.1
     mid_stream: Literal["error", "restart", "continue"] = "continue"
     max_price: Annotated[float, Field(ge=0, strict=False)] | None = None
+    probe: ProbeRow | None = None
 
 
 class TargetRow(_Row):
@@ -106,6 +112,7 @@ class TargetRow(_Row):
     region: str | None = None
     languages: list[str] = Field(default_factory=list)
     canary: Share | None = None
+    shadow: Share | None = None
 
 
 def _target(value: object) -> object:
@@ -320,6 +327,9 @@ def _cross_checks(config: Config) -> Iterator[Problem]:
         if row.policy is not None and row.policy not in config.policies:
             known = ", ".join(config.policies) or "(none)"
             yield config.problem(("routes", name, "policy"), f"no policy is named {row.policy!r}; known: {known}")
+        elif row.kind == "s2s" and config.policy(row).probe is not None:
+            yield config.problem(("routes", name, "policy"), "s2s targets are not probed; give it one without `probe`")
+        yield from _check_shadows(config, name, row)
         names = [each.target for each in row.targets]
         if row.voices and row.kind not in ("tts", "s2s"):
             yield config.problem(("routes", name, "voices"), f"a route of kind {row.kind} has no voices")
@@ -336,6 +346,18 @@ def _cross_checks(config: Config) -> Iterator[Problem]:
                 yield config.problem(path, f"{target!r} stands here twice")
     for name, call in config.calls.items():
         yield from _check_call(config, name, call)
+
+
+def _check_shadows(config: Config, name: str, row: RouteRow) -> Iterator[Problem]:
+    shadows = [index for index, each in enumerate(row.targets) if each.shadow is not None]
+    for index in shadows:
+        path: Path = ("routes", name, "targets", index)
+        if row.kind != "llm":
+            yield config.problem((*path, "shadow"), f"only llm routes send copies, and this is one of kind {row.kind}")
+        elif row.targets[index].canary is not None:
+            yield config.problem(path, "a shadow serves nobody, a canary does; say one of them")
+    if len(shadows) == len(row.targets):
+        yield config.problem(("routes", name, "targets"), "all of them are shadows, which serve nobody")
 
 
 def _check_call(config: Config, name: str, call: CallRow) -> Iterator[Problem]:

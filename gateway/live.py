@@ -31,7 +31,7 @@ FAILING = 0.3
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_BLOCKS = "_.-=+*%#"
 _RESET, _DIM, _BOLD, _RED, _YELLOW = "\x1b[0m", "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[33m"
-_TONES = {"out": _RED, "resting": _YELLOW, "failing": _YELLOW, "asleep": _DIM, "idle": _DIM}
+_TONES = {"out": _RED, "resting": _YELLOW, "failing": _YELLOW, "asleep": _DIM, "idle": _DIM, "shadow": _DIM}
 _FIGURES = (("p50", 7), ("p95", 7), ("errors", 8), ("share", 7), ("in flight", 11))
 """Columns and their widths; the last ones go first where the terminal is narrow."""
 
@@ -180,6 +180,8 @@ def doing(row: Row) -> tuple[str, str]:
         return "failing", "failing"
     # Evidence fades: what was not asked for long is as unknown as what never was.
     known = row["samples"] >= 0.5 or row["in_flight"] or any(row["failed"]) or any(row["ttft"])
+    if known and row.get("shadow"):
+        return "shadow", "shadow: gets copies, serves nobody"
     return ("serving", "serving") if known else ("idle", "idle")
 
 

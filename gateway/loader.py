@@ -24,7 +24,7 @@ from gateway.contract.provider import (
 )
 from gateway.contract.requests import Kind
 from gateway.contract.weights import Weights
-from gateway.routing.route import CallRoute, Eject, Policy, Route, Target
+from gateway.routing.route import CallRoute, Eject, Policy, Probing, Route, Target
 from gateway.telemetry.prices import FREE, MILLION, Price, Table, read_table
 
 SERVES: Mapping[Kind, type] = MappingProxyType(
@@ -48,7 +48,7 @@ class Loaded:
         """What `trunkline models pull` fetches for these routes, asleep or not."""
         found: dict[str, Weights] = {}
         for route in self.routes.values():
-            for name in [*map(str, route.targets), *route.asleep]:
+            for name in [*map(str, route.targets), *map(str, route.shadows), *route.asleep]:
                 provider, _, model = name.partition("/")
                 built = self.providers.get(provider)
                 if isinstance(built, NeedsWeights):
@@ -73,6 +73,7 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
     routes: dict[str, Route] = {}
     for name, row in config.routes.items():
         awake: list[Target] = []
+        shadows: list[Target] = []
         asleep: dict[str, str] = {}
         for index, each in enumerate(row.targets):
             target = target_of(each)
@@ -87,12 +88,14 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
             if isinstance(why, Unfit):
                 problems.append(config.problem(("routes", name, "targets", index), why))
             elif why is None:
-                awake.append(target)
+                (awake if target.shadow is None else shadows).append(target)
             else:
                 asleep[each.target] = why
-        routes[name] = Route(name, row.kind, tuple(awake), policy_of(config.policy(row)), asleep, row.voices)
+        policy = policy_of(config.policy(row))
+        routes[name] = Route(name, row.kind, tuple(awake), policy, asleep, row.voices, tuple(shadows))
     table = read_table(_own_table(env))
-    prices = _prices(config, {target for route in routes.values() for target in route.targets}, built, table, problems)
+    used = {target for route in routes.values() for target in (*route.targets, *route.shadows)}
+    prices = _prices(config, used, built, table, problems)
     if problems:
         raise BadConfig(problems)
     providers = {name: b.provider for name, b in built.items() if b.provider is not None}
@@ -209,6 +212,7 @@ def target_of(row: TargetRow) -> Target:
         row.region,
         tuple(row.languages),
         row.canary,
+        row.shadow,
     )
 
 
@@ -225,6 +229,7 @@ def policy_of(row: PolicyRow) -> Policy:
         row.retry_budget,
         row.mid_stream,
         row.max_price,
+        Probing(row.probe.every, row.probe.daily) if row.probe is not None else None,
     )
 
 

@@ -22,7 +22,7 @@ class Warming:
     def _targets(self) -> list[tuple[str, Target, Warmable]]:
         found: dict[str, tuple[str, Target, Warmable]] = {}
         for route in self._loaded.routes.values():
-            for target in route.targets:
+            for target in (*route.targets, *route.shadows):
                 provider = self._loaded.providers[target.provider]
                 if isinstance(provider, Warmable):
                     found.setdefault(str(target), (route.name, target, provider))

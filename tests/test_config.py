@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import pytest
+from pydantic import BaseModel
 
-from gateway.config import BadConfig, parse
+from gateway.config import BadConfig, MediaRow, PolicyRow, ProbeRow, ProviderRow, RouteRow, TargetRow, parse
 from gateway.contract.errors import ConfigError
+from tests.needs import ROOT
 
 SKETCH = """
 providers:
@@ -38,6 +41,44 @@ def test_the_design_s_own_sketch_is_read_as_meant() -> None:
     agent = config.calls["agent"]
     assert agent.cascaded is not None
     assert (agent.cascaded.stt, agent.switch.back_after) == ("listen", 30.0)
+
+
+def documented(name: str) -> tuple[list[str], list[str]]:
+    """A key's row in docs/routes.md: its defaults, and its own keys where it is a mapping."""
+    text = (ROOT / "docs" / "routes.md").read_text()
+    found = re.search(rf"^\| `{name}(?:: {{([^}}]*)}})?` \|([^|]*)\|.*\w.*\|$", text, re.MULTILINE)
+    assert found, f"{name} has no row in docs/routes.md"
+    return re.findall("`([^`{}]+)`", found[2]), (found[1] or "").replace(",", " ").split()
+
+
+@pytest.mark.parametrize("row", [ProviderRow, PolicyRow, RouteRow, TargetRow, MediaRow])
+def test_every_key_is_documented(row: type[BaseModel]) -> None:
+    for name, field in row.model_fields.items():
+        inner = type(field.default).model_fields if isinstance(field.default, BaseModel) else {}
+        assert set(inner) <= set(documented(name)[1])
+
+
+def test_a_policy_of_all_the_documented_defaults_is_the_default() -> None:
+    written = []
+    for name in PolicyRow.model_fields:
+        defaults, keys = documented(name)
+        if keys:
+            written.append(
+                f"{name}: {{{', '.join(f'{key}: {each}' for key, each in zip(keys, defaults, strict=True))}}}"
+            )
+        elif defaults:
+            written.append(f"{name}: {defaults[0]}")
+    assert parse(f"{GOOD}policies: {{p: {{{', '.join(written)}}}}}").policies["p"] == PolicyRow(probe=ProbeRow())
+
+
+def test_nothing_is_probed_unless_it_is_said() -> None:
+    config = parse(GOOD + "policies: {q: {probe: {}}, p: {probe: {every: 1h, daily: 5}}, off: {order: cost}}\n")
+    probes = {name: policy.probe for name, policy in config.policies.items()}
+    assert probes["off"] is None
+    assert probes["q"] is not None
+    assert (probes["q"].every, probes["q"].daily) == (600.0, 50)
+    assert probes["p"] is not None
+    assert (probes["p"].every, probes["p"].daily) == (3600.0, 5)
 
 
 GOOD = """\
@@ -92,6 +133,28 @@ routes:
         (
             GOOD.replace("[up/ok]", "[{target: up/ok, context: big}]"),
             "routes.chat.targets[0].context: not a number of tokens",
+        ),
+        (
+            GOOD.replace("[up/ok]", "[up/ok, {target: up/b, shadow: 5}]"),
+            "routes.chat.targets[1].shadow: not a share; write a percentage: 5%",
+        ),
+        (
+            GOOD.replace("llm", "tts").replace("[up/ok]", "[up/ok, {target: up/b, shadow: 5%}]"),
+            "routes.yaml:4: routes.chat.targets[1].shadow: only llm routes send copies, and this is one of kind tts",
+        ),
+        (
+            GOOD.replace("[up/ok]", "[up/ok, {target: up/b, shadow: 5%, canary: 5%}]"),
+            "routes.chat.targets[1]: a shadow serves nobody, a canary does",
+        ),
+        (
+            GOOD.replace("[up/ok]", "[{target: up/ok, shadow: 5%}]"),
+            "routes.chat.targets: all of them are shadows, which serve nobody",
+        ),
+        ("policies:\n  q: {probe: {every: 0.5s}}\n" + GOOD, "routes.yaml:2: policies.q.probe.every: "),
+        ("policies:\n  q: {probe: {every: 10m, daily: 0}}\n" + GOOD, "routes.yaml:2: policies.q.probe.daily: "),
+        (
+            "policies:\n  q: {probe: {}}\n" + GOOD.replace("kind: llm", "kind: s2s, policy: q"),
+            "routes.yaml:6: routes.chat.policy: s2s targets are not probed; give it one without `probe`",
         ),
         ("media: {ports: 5-1}\n" + GOOD, "routes.yaml:1: media.ports: not a range of ports"),
         (GOOD.replace("chat:", '"ch at":'), "a name has letters, digits"),

@@ -240,6 +240,7 @@ def test_the_table_is_never_wider_than_the_terminal(width: int) -> None:
     rows = [
         {**row("chat"), "ttft": [0.2] * 60, "failed": [0] * 60},
         {**row("chat"), "target": "a/" + "long" * 30, "ttft": [None] * 60, "failed": [1] * 60, "why": "w" * 300},
+        {**row("chat"), "target": "a/b", "shadow": True},
         {**row("other"), "target": "b/c", "asleep": "x" * 300},
     ]
     lines = live.table({"targets": rows, "state": "local"}, width)
@@ -267,6 +268,8 @@ def test_names_and_reasons_cannot_command_the_terminal() -> None:
         ({"samples": 0.0, "in_flight": 1}, "serving"),
         ({"samples": 0.0, "ttft": [None, 0.2, None]}, "serving"),
         ({"samples": 0.0, "failed": [0, 2, 0]}, "serving"),
+        ({"shadow": True}, "shadow: gets copies, serves nobody"),
+        ({"error_rate": 0.9, "shadow": True}, "failing"),
         ({"error_rate": 0.9}, "failing"),
         ({"resting_for": 2.2, "why": "rate limited"}, "resting, back in 2 s: rate limited"),
         ({"why": "the key was refused"}, "out: the key was refused"),

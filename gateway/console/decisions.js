@@ -23,6 +23,8 @@ export function troubles({ tried, chosen }) {
     count("retry") && "retried",
     count("fallback") && "fell back",
     count("continue") && "continued",
+    count("shadow") && "shadowed",
+    count("probe") && "probe",
   ].filter(Boolean);
 }
 
@@ -147,13 +149,14 @@ class Row {
     this.decision = decision;
     const { outcome, kind, route, chosen, at } = decision;
     const wait = waited(decision);
-    this.straight = outcome === "ok" && decision.tried.length === 1;
+    this.straight = outcome === "ok" && decision.tried.filter(({ why }) => why !== "shadow").length === 1;
     const date = new Date(at * 1000);
     this.when.dateTime = date.toISOString();
     setText(this.when, date.toLocaleTimeString([], { hour12: false }));
     this.route.dataset.stage = kind;
     setText(this.route, route);
-    setText(this.chosen, chosen ?? (outcome === "open" ? "…" : "no answer"));
+    const probed = decision.order === "probe" ? decision.candidates[0]?.target : null;
+    setText(this.chosen, chosen ?? probed ?? (outcome === "open" ? "…" : "no answer"));
     setText(this.wait, wait === null ? "" : `${ms(wait)} ms`);
     const bad = !FINE.has(outcome);
     const out = decision.candidates.filter(({ excluded }) => excluded).length;

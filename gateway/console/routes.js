@@ -29,6 +29,7 @@ export function doing(target) {
   // Evidence fades: what was not asked for long is as unknown as what never was.
   const asked = [...target.ttft, ...target.failed].some((each) => each > 0);
   const known = target.samples >= 0.5 || target.in_flight > 0 || asked;
+  if (known && target.shadow) return { tone: "idle", text: "shadow", why: "gets copies, serves nobody" };
   return known ? { tone: "good", text: "serving", why: null } : { tone: "idle", text: "idle", why: null };
 }
 

@@ -352,6 +352,19 @@ class Board:
             )
         return found
 
+    def resting(self, now: float, target: Target) -> str | None:
+        """Why it is not to be asked now; None if it may be."""
+        return self._resting(self.known(str(target), now), now)[1]
+
+    def asked_at(self, now: float, target: Target) -> float:
+        """When it was last asked, here or at a replica that told; when it became known, if never."""
+        known = self.known(str(target), now)
+        return max(known.tried_at, known.heard_at)
+
+    def in_flight(self) -> int:
+        """Attempts under way."""
+        return sum(known.live for known in self._known.values())
+
     def standing(self, now: float, route: Route) -> list[Standing]:
         """How its targets stand, in the file's order, the sleeping ones last."""
         total = self._picks

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from gateway.contract.channel import Channel
 from gateway.contract.errors import (
@@ -23,6 +24,7 @@ from gateway.contract.errors import (
 )
 from gateway.contract.events import AnswerEvent
 from gateway.contract.requests import Input, Request
+from gateway.routing.aside import Asides
 from gateway.routing.attempt import Attempt, is_whole
 from gateway.routing.boards import Boards
 from gateway.routing.fleet import Fleet
@@ -32,7 +34,7 @@ from gateway.routing.recovery import Recovery, recovery_of
 from gateway.routing.route import Route, Target
 from gateway.routing.takeover import Takeover
 from gateway.routing.wish import wish_of
-from gateway.telemetry.decisions import Decision
+from gateway.telemetry.decisions import Candidate, Decision
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.standing import Standing
 
@@ -97,6 +99,7 @@ class Engine:
         self._fleet = Fleet(providers)
         self._rng, self._unix = rng or random.Random(), unix
         self.boards = Boards(self._rng, ejected)
+        self._asides = Asides(self.boards, recorder, self._rng, ledger)
 
     def renew(self, routes: Mapping[str, Route], providers: Providers) -> Fleet:
         """From now on these; requests under way keep what they began with. Returns the fleet that serves only those."""
@@ -112,9 +115,30 @@ class Engine:
         now = asyncio.get_running_loop().time()
         rows: list[Standing] = []
         for route in self.routes.values():
-            boards = [self.boards.of(route, whole, now).standing(now, route) for whole in (False, True)]
-            rows += [streamed.beside(whole) for streamed, whole in zip(*boards, strict=True)]
+            rows += self._standing(route, now)
+            if route.shadows:
+                watched = replace(route, targets=route.shadows, asleep={})
+                rows += [replace(each, shadow=True) for each in self._standing(watched, now, shadow=True)]
         return rows
+
+    def _standing(self, route: Route, now: float, shadow: bool = False) -> list[Standing]:
+        boards = [self.boards.of(route, whole, now, shadow).standing(now, route) for whole in (False, True)]
+        return [streamed.beside(whole) for streamed, whole in zip(*boards, strict=True)]
+
+    def probe(self, route: Route, target: Target) -> asyncio.Task[None]:
+        """Ask it something small, as nobody did for long. For the board, it is a request like any other."""
+        number, only = f"{random.getrandbits(64):016x}", (Candidate(str(target)),)
+        decision = Decision(number, self._unix(), route.name, route.kind, "probe", only)
+        self._recorder.decided(decision)
+        return self._asides.probe(route, target, decision, self._fleet)
+
+    def copy(self, fleet: Fleet, opening: Opening, region: str | None) -> None:
+        """Send the request to the shadows of its route as well."""
+        self._asides.copy(opening, region, fleet)
+
+    async def aclose(self) -> None:
+        """End what runs beside the requests. The providers are not the engine's to close."""
+        await self._asides.aclose()
 
     def route(self, name: str) -> Route:
         """Raises NoSuchRoute."""
@@ -196,6 +220,8 @@ class _Opened(AbstractAsyncContextManager[Answer]):
         opening = self._opening
         self._fleet.open += 1
         try:
+            if opening.route.shadows:
+                self._engine.copy(self._fleet, opening, self._asked[3])
             attempt, failed = await opening.race(plan.targets, raced=plan.raced)
             opening.board.keep(self._sticky, attempt.target)
             self._answer = Answer(attempt, failed, recovery_of(opening, attempt, plan.targets), opening.cost)

@@ -45,10 +45,10 @@ class Ticket:
 @dataclass(eq=False, slots=True)
 class Known:
     """One target: what is known, and what it does now. `target`: as the route has it; `picks`: how often it came first, faded
-    and scaled as the board does; `mean`, `score`: of the latest decision, in ln(seconds). What one decision makes of it
-    serves the next ones, until `good_until`: `look` again then, and `changed` whenever anything was learned. For a prompt of
-    no size `usual` is the mean, and a score is drawn about `centre` with `deviation`; `prompt`: seconds that 1000 tokens of
-    it take."""
+    and scaled as the board does; `heard_at`: when another replica was last seen to ask it; `mean`, `score`: of the latest
+    decision, in ln(seconds). What one decision makes of it serves the next ones, until `good_until`: `look` again then, and
+    `changed` whenever anything was learned. For a prompt of no size `usual` is the mean, and a score is drawn about `centre`
+    with `deviation`; `prompt`: seconds that 1000 tokens of it take."""
 
     name: str
     target: Target
@@ -63,6 +63,7 @@ class Known:
     late: float = 0.0
     seen: float = 0.0
     seen_at: float = 0.0
+    heard_at: float = -math.inf
     well: bool = False
     shy: bool = True
     young: bool = True
@@ -138,7 +139,8 @@ class Known:
         if not (0.0 <= since < 1e9 and 0.0 <= errors <= attempts < 1e6):
             raise ValueError("these are no sums")
         self.latency.heard(replica, Evidence.of(at - since, sums))
-        self.health.others[replica] = (errors, attempts, at)
+        if self.health.tell(replica, errors, attempts, at):
+            self.heard_at = max(self.heard_at, at)
         self.changed()
 
     def forget(self, replica: str) -> None:

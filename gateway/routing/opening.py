@@ -29,7 +29,7 @@ from gateway.routing.race import Race
 from gateway.routing.route import Route, Target
 from gateway.telemetry.decisions import Decision, Tried, Why
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.sample import Sample
+from gateway.telemetry.sample import Purpose, Sample
 
 Verb = Callable[..., Events]
 VERBS: Mapping[type[Request], str] = {
@@ -72,9 +72,11 @@ class Opening:
         rng: random.Random,
         ledger: Ledger | None = None,
         tokens: int = 0,
+        purpose: Purpose = "serve",
     ) -> None:
         self.route, self.request = route, request
         self._inputs: Channel[Input] | None = inputs
+        self._purpose, self._copies = purpose, 0
         self.decision = decision
         self.board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
         self._ledger = ledger
@@ -98,7 +100,8 @@ class Opening:
         now = self._loop.time()
         measured = attempt.ttft if self.route.kind in ("llm", "embed", "tts") else None
         self.board.first(now, self._entries[attempt].ticket, measured)
-        self.decision.chosen = str(attempt.target)
+        if self._purpose == "serve":
+            self.decision.chosen = str(attempt.target)
         return attempt, race.failed
 
     def launch(self, target: Target, why: Why) -> Attempt:
@@ -150,9 +153,21 @@ class Opening:
         return sum(known) if len(known) == len(self.costs) + 1 else None
 
     def settle(self) -> None:
-        """The request is over."""
+        """The request is over. It is told once its copies are, too."""
         self.decision.done = True
-        self._recorder.settled(self.decision)
+        self._tell()
+
+    def copied(self) -> None:
+        """A shadow copy of it was sent."""
+        self._copies += 1
+
+    def copy_over(self) -> None:
+        self._copies -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.decision.done and not self._copies:
+            self._recorder.settled(self.decision)
 
     def _sampled(self, attempt: Attempt, sample: Sample) -> None:
         now, entry = self._loop.time(), self._entries[attempt]
@@ -172,4 +187,4 @@ class Opening:
             if error is not None:
                 status = f" {error.status}" if error.status is not None else ""
                 tried.error = type(error).__name__ + status
-        self._recorder.record(sample)
+        self._recorder.record(sample if self._purpose == "serve" else replace(sample, purpose=self._purpose))

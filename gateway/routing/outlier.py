@@ -93,6 +93,13 @@ class TargetHealth:
         self.out = True
         return True
 
+    def tell(self, replica: str, errors: float, attempts: float, at: float) -> bool:
+        """What a replica says. Whether it made attempts since it last spoke: more than what has faded of them."""
+        _, before, then = self.others.get(replica, (0.0, 0.0, at))
+        self.others[replica] = (errors, attempts, at)
+        faded: float = before * 2.0 ** (-max(0.0, at - then) / self.parameters.error_half_life)
+        return attempts > faded + 0.5
+
     def eject(self, now: float, until: float) -> None:
         """Another replica put it out; the later deadline counts."""
         if until > max(now, self.ejected_until):

@@ -112,13 +112,13 @@ class Recovery:
         if not candidates:
             raise self._first_error
         try:
-            self.attempt, race = await self._opening.race(candidates, "continue")
+            self.attempt, failed = await self._opening.race(candidates, "continue")
         except GatewayError as failure:
             log.info("route %s: nobody went on: %s", self._opening.route.name, type(failure).__name__)
             raise self._first_error from None
         # Who could not go on just now is not asked again when the next one dies.
-        failed = {each.target for each in race.failed}
-        self._targets = [t for t in others if str(t) not in failed]
+        useless = {each.target for each in failed}
+        self._targets = [t for t in others if str(t) not in useless]
         self._splice = Splice(said)
         self._ready.append(Rerouted(str(dead.target), str(self.attempt.target), str(error)))
 

@@ -17,7 +17,8 @@ class Target:
     """One model at one provider, and what its route's file says of it.
 
     `weight`: its share where the order is weighted; `price`: in whatever unit the route's targets share; `context`: tokens;
-    `canary`: the share of requests that try it first, whatever the order.
+    `canary`: the share of requests that try it first, whatever the order; `shadow`: the share of requests of which it gets a
+    copy, where it serves nobody.
     """
 
     provider: str
@@ -28,6 +29,7 @@ class Target:
     region: str | None = None
     languages: tuple[str, ...] = ()
     canary: float | None = None
+    shadow: float | None = None
     _name: str = field(init=False, repr=False, compare=False, default="")
 
     def __post_init__(self) -> None:
@@ -47,12 +49,20 @@ class Eject:
 
 
 @dataclass(frozen=True, slots=True)
+class Probing:
+    """A target that nobody asked for `every` seconds is, at most `daily` times in 24 hours."""
+
+    every: float = 600.0
+    daily: int = 50
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How a route is served; seconds throughout. See docs/routes.md.
 
     `ttft_deadline`: until the first useful event; `answer`: the same where nothing is streamed, until the whole answer;
     `idle`: between events after the first, while something is owed; `total`: of a whole llm answer; `hedge`, `retry_budget`:
-    shares of the live requests; `retries`: on the same target; `max_price`: targets above it are left out.
+    shares of the live requests; `retries`: on the same target; `max_price`: targets above it are left out; `probe`: None for no probes.
     """
 
     order: Order = "ttft"
@@ -66,12 +76,13 @@ class Policy:
     retry_budget: float = 0.1
     mid_stream: MidStream = "continue"
     max_price: float | None = None
+    probe: Probing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """`asleep`: targets of the file that are left out here, with the reason; `voices`: what each provider (or target) calls a
-    voice of the route's own name."""
+    voice of the route's own name; `shadows`: targets that only get copies."""
 
     name: str
     kind: Kind
@@ -79,6 +90,7 @@ class Route:
     policy: Policy = field(default_factory=Policy)
     asleep: Mapping[str, str] = field(default_factory=dict)
     voices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    shadows: tuple[Target, ...] = ()
 
     def voice(self, name: str | None, target: Target) -> str | None:
         """What the target calls it; None for its own voice. A name that is not the route's is the caller's to know."""

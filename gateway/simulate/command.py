@@ -78,7 +78,7 @@ def routes_of(config: Config, policy: str | None, order: Order | None) -> dict[s
     for name, row in config.routes.items():
         how = policy_of(config.policies[policy] if policy else config.policy(row))
         how = replace(how, order=order) if order else how
-        routes[name] = Route(name, row.kind, tuple(map(target_of, row.targets)), how)
+        routes[name] = Route(name, row.kind, tuple(target_of(each) for each in row.targets if each.shadow is None), how)
     return routes
 
 

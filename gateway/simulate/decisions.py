@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.contract.errors import ConfigError
 from gateway.routing.route import Route
 from gateway.simulate.world import STREAM, Ask, Fate, Known, luck
+from gateway.telemetry.decision_log import is_probe
 from gateway.telemetry.decisions import Decision, Tried
 from gateway.yaml_lines import dotted
 
@@ -64,7 +65,7 @@ class LogWorld:
 
     def __init__(self, logged: Iterable[Decision], routes: Mapping[str, Route], seed: int) -> None:
         """`routes`: those that are replayed. Raises ConfigError where there is nothing to replay."""
-        by_id = {decision.id: decision for decision in logged if decision.route in routes}
+        by_id = {decision.id: decision for decision in logged if decision.route in routes and not is_probe(decision)}
         self.decisions = sorted((d for d in by_id.values() if d.done and d.tried), key=lambda d: d.at)
         self.left_out = len(by_id) - len(self.decisions)
         self.seed = seed
@@ -137,7 +138,7 @@ def _seen(tried: Tried, at: float) -> _Seen | None:
 def _refusal(decision: Decision, recorded: Sequence[Tried]) -> Fate | None:
     """What was refused is refused by whoever is asked; what was too long for a target stays so."""
     for tried in decision.tried:
-        if tried.outcome == "refused":
+        if tried.outcome == "refused" and tried.why != "shadow":
             return Fate("refused", tried.duration or 0.0)
     for tried in recorded:
         if tried.outcome == "context_too_long":

@@ -43,6 +43,11 @@ def is_hedged(decision: Decision) -> bool:
     return any(tried.why == "hedge" for tried in decision.tried)
 
 
+def is_probe(decision: Decision) -> bool:
+    """Whether no caller asked for it."""
+    return decision.order == "probe"
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """What is asked of the log; None leaves it open. `target`: was tried; `since`: Unix seconds, later than which."""

@@ -10,7 +10,7 @@ from typing import Literal, overload
 from gateway.contract.requests import Kind
 from gateway.telemetry.sample import Outcome
 
-Why = Literal["first", "retry", "fallback", "hedge", "continue", "shadow"]
+Why = Literal["first", "retry", "fallback", "hedge", "continue", "shadow", "probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class Tried:
 
 @dataclass(slots=True)
 class Decision:
-    """One request's. It is recorded when it is made and filled in as the request goes on. `at`: Unix seconds."""
+    """One request's, or one probe's (`order` is then "probe"). It is recorded when it is made and filled in as the request
+    and its shadow copies go on. `at`: Unix seconds."""
 
     id: str
     at: float

@@ -115,18 +115,14 @@ class Metrics:
 
     def sample(self, sample: Sample) -> None:
         series = self._of(sample)
-        turns = sample.kind in ("stt", "s2s")
-        # A stream of turns reports each of them, and its first one again with the attempt.
-        if sample.ttft is not None and (sample.part == "turn" or not turns):
-            series.first.observe(sample.ttft)
-            series.first_token.observe(sample.ttft)
+        if sample.purpose == "serve":
+            self._served(series, sample)
+        else:
+            self.routing.aside(sample)
         if sample.part == "turn":
             return
-        self._outcome(sample).inc()
-        if sample.outcome == "ok":
-            series.duration.observe(sample.duration)
         self._charge(sample)
-        usage = sample.usage
+        usage = sample.usage  # is paid for, whoever asked
         if usage.input_tokens:
             series.read.observe(usage.input_tokens)
         if usage.output_tokens:
@@ -135,6 +131,17 @@ class Metrics:
             series.characters.inc(usage.characters)
         if usage.seconds:
             series.seconds.inc(usage.seconds)
+
+    def _served(self, series: _Series, sample: Sample) -> None:
+        turns = sample.kind in ("stt", "s2s")
+        # A stream of turns reports each of them, and its first one again with the attempt.
+        if sample.ttft is not None and (sample.part == "turn" or not turns):
+            series.first.observe(sample.ttft)
+            series.first_token.observe(sample.ttft)
+        if sample.part == "attempt":
+            self._outcome(sample).inc()
+            if sample.outcome == "ok":
+                series.duration.observe(sample.duration)
 
     def _charge(self, sample: Sample) -> None:
         if sample.cost is None:

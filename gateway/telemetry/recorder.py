@@ -45,7 +45,7 @@ class Recorder:
         _tell(self._decided, decision, decision.route)
 
     def settled(self, decision: Decision) -> None:
-        """That request is over: the decision changes no more."""
+        """That request and its copies are over: the decision changes no more."""
         _tell(self._settled, decision, decision.route)
 
     def ejected(self, ejection: Ejection) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.contract.requests import Kind
-from gateway.telemetry.decision_log import ending_of
+from gateway.telemetry.decision_log import ending_of, is_probe
 from gateway.telemetry.decisions import Decision, Why
+from gateway.telemetry.sample import Sample
 from gateway.telemetry.standing import Ejection, Standing
 
 _TARGET = ("route", "target", "kind")
@@ -32,10 +33,23 @@ class RoutingMetrics:
         }
         self._wins = counter("trunkline_hedge_wins", "Hedges that answered first")
         self._ejections = counter("trunkline_ejections", "Times a target was left out for failing")
+        self._asides = counter(
+            "trunkline_background_attempts",
+            "Probes and shadow copies, which no caller waits for, by how they ended",
+            (*_TARGET, "purpose", "outcome"),
+        )
+        self._aside_first = Histogram(
+            "trunkline_background_time_to_first_token_seconds",
+            "TTFT of probes and shadow copies",
+            (*_TARGET, "purpose"),
+            registry=registry,
+        )
         self._known: set[tuple[str, str]] = set()
         self._endings: dict[tuple[str, str], Counter] = {}
 
     def settled(self, decision: Decision) -> None:
+        if is_probe(decision):
+            return  # nobody's request
         key = decision.route, ending_of(decision)
         ending = self._endings.get(key)
         if ending is None:
@@ -48,6 +62,15 @@ class RoutingMetrics:
                 counter.labels(decision.route, tried.target, decision.kind).inc()
             if tried.why == "hedge" and tried.target == decision.chosen and tried.outcome != "lost":
                 self._wins.labels(decision.route, tried.target, decision.kind).inc()
+
+    def aside(self, sample: Sample) -> None:
+        """A sample of what no caller waited for."""
+        who = (sample.route, sample.target, sample.kind, sample.purpose)
+        turns = sample.kind in ("stt", "s2s")
+        if sample.ttft is not None and (sample.part == "turn") == turns:
+            self._aside_first.labels(*who).observe(sample.ttft)
+        if sample.part == "attempt":
+            self._asides.labels(*who, sample.outcome).inc()
 
     def ejected(self, ejection: Ejection) -> None:
         self._introduce(ejection.route, ejection.target, ejection.kind)
@@ -80,6 +103,7 @@ class StandingGauges(Collector):
         in_flight = gauge("in_flight", "Attempts under way")
         errors = gauge("error_rate", "Recent share of failed attempts")
         share = gauge("traffic_share", "Share of the route's recent requests")
+        shadow = gauge("shadow", "1 where a target gets copies of requests and serves nobody")
         for each in self._standing():
             who = (each.route, each.target, each.kind)
             ejected.add_metric(who, each.ejected_for is not None)
@@ -88,4 +112,5 @@ class StandingGauges(Collector):
             in_flight.add_metric(who, each.in_flight)
             errors.add_metric(who, each.error_rate)
             share.add_metric(who, each.share)
-        yield from (ejected, resting, asleep, in_flight, errors, share)
+            shadow.add_metric(who, each.shadow)
+        yield from (ejected, resting, asleep, in_flight, errors, share, shadow)

@@ -23,6 +23,9 @@ Outcome = Literal[
     "bug",
 ]
 
+Purpose = Literal["serve", "probe", "shadow"]
+"""For a caller; or beside all of them, with the answer thrown away: to learn of an idle target, or to watch a new one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -41,3 +44,4 @@ class Sample:
     """US dollars; None where nobody knows."""
     payer: str | None = None
     """The id of the key that asked."""
+    purpose: Purpose = "serve"

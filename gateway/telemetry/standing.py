@@ -11,7 +11,8 @@ from gateway.contract.requests import Kind
 class Standing:
     """`ttft_p50`, `ttft_p95`: what is expected of it, seconds, None where nothing is known; `error_rate`, `share` (of the
     route's recent requests): 0 to 1; `ejected_for`, `resting_for`: seconds left, `why` it is out; `samples`: how much of the
-    expectation is evidence, in samples that have not faded; `asleep`: why it cannot serve here at all."""
+    expectation is evidence, in samples that have not faded; `asleep`: why it cannot serve here at all; `shadow`: it is
+    sent copies of requests, and serves nobody."""
 
     route: str
     kind: Kind
@@ -26,6 +27,7 @@ class Standing:
     why: str | None = None
     samples: float = 0.0
     asleep: str | None = None
+    shadow: bool = False
 
     @property
     def known(self) -> bool:

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from gateway.telemetry.decision_log import NOT_FAILED, ending_of
+from gateway.telemetry.decision_log import NOT_FAILED, ending_of, is_probe
 from gateway.telemetry.decisions import Decision, Tried
 from gateway.telemetry.prometheus import OPERATIONS
 
@@ -49,13 +49,13 @@ class Traces:
         self._tracer = self._provider.get_tracer("trunkline")
 
     def settled(self, decision: Decision) -> None:
-        ends = [decision.at + tried.at + (tried.duration or 0.0) for tried in decision.tried]
+        ends = [decision.at + tried.at + (tried.duration or 0.0) for tried in decision.tried if tried.why != "shadow"]
         ending = ending_of(decision)
         operation = OPERATIONS[decision.kind]
         root = self._tracer.start_span(
             f"{operation} {decision.route}",
             Context(),
-            SpanKind.SERVER,
+            SpanKind.INTERNAL if is_probe(decision) else SpanKind.SERVER,
             _of_request(decision, operation, ending),
             start_time=_ns(decision.at),
         )
@@ -66,7 +66,7 @@ class Traces:
         raced = inside
         for tried in decision.tried:
             span = self._attempt(decision, tried, raced if tried.why == "hedge" else inside)
-            if tried.why != "hedge":
+            if tried.why not in ("hedge", "shadow"):
                 raced = trace.set_span_in_context(span, Context())
         root.end(_ns(max(ends, default=decision.at)))
 

@@ -14,7 +14,20 @@ from gateway.telemetry.standing import Standing
 from tests.browser.conftest import Complaints
 from tests.browser.stub import Stub, serving
 from tests.browser.telling import Telling
-from tests.telemetry.happened import FAST, OUT, SLOW, failed, fell_back, hedged, made, sample, served, standings
+from tests.telemetry.happened import (
+    FAST,
+    OUT,
+    SLOW,
+    failed,
+    fell_back,
+    hedged,
+    made,
+    probed,
+    sample,
+    served,
+    shadowed,
+    standings,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.wire]
 
@@ -109,6 +122,17 @@ def test_a_decision_appears_as_it_settles_and_opens_by_keyboard(routes: Page, te
             "at 400 ms: ok, first after 200 ms",
         ]
     )
+
+
+def test_probes_and_shadow_copies_are_told_apart_from_what_callers_got(routes: Page, telling: Telling) -> None:
+    telling.standing[1] = Standing("chat", "llm", SLOW, samples=3.0, shadow=True)
+    telling.happen(shadowed(1000.0), probed(1060.0))
+    expect(routes.locator(".targets-table tbody tr").nth(1).locator(".doing")).to_have_text("shadow")
+    probe, request = routes.locator("#decisions-list > li").all()
+    expect(probe.locator(".chosen")).to_have_text(FAST)
+    expect(probe.locator(".badge")).to_have_text(["probe"])
+    expect(request.locator(".chosen")).to_have_text(FAST)
+    expect(request.locator(".badge")).to_have_text(["hedge won", "shadowed", "1 left out"])
 
 
 def test_what_happened_before_the_page_was_opened_is_there_newest_first(

@@ -79,6 +79,23 @@ def test_what_was_heard_of_others_is_not_passed_on() -> None:
     assert two.replica.export() == {}
 
 
+def test_who_was_asked_at_another_replica_is_not_idle_here() -> None:
+    one, two = Gateway("one"), Gateway("two", began=9000.0)
+
+    def idle(target: Target) -> float:
+        return two.now() - two.boards.asked_at(CHAT, target, two.now())
+
+    for each in (A, B):
+        idle(each)  # known from now on
+    for seconds in range(1, 101):
+        one.time = two.time = float(seconds)
+        if seconds in (20, 70):
+            one.serve(A, 0.15)
+        one.tell(two, age=0.5)
+    assert idle(A) == pytest.approx(30.0, abs=1.0)
+    assert idle(B) == pytest.approx(100.0, abs=1.0)
+
+
 def test_streamed_and_whole_answers_are_two_things() -> None:
     one, two = Gateway("one"), Gateway("two")
     for _ in range(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from gateway.telemetry.decisions import Candidate, Decision, Tried
@@ -54,6 +55,20 @@ def failed(at: float = 1000.0) -> Decision:
         Tried(SLOW, "fallback", 2.0, "rate_limited", None, 0.1, "RateLimited 429"),
         at=at,
     )
+
+
+def shadowed(at: float = 1000.0) -> Decision:
+    return made(
+        Tried(SLOW, "first", 0.0, "lost", None, 0.7),
+        Tried(OUT, "shadow", 0.0, "timeout", None, 6.0, "TooLate"),
+        Tried(FAST, "hedge", 0.5, "ok", 0.2, 0.4),
+        at=at,
+    )
+
+
+def probed(at: float = 1000.0) -> Decision:
+    decision = made(Tried(FAST, "probe", 0.0, "ok", 0.2, 0.3), at=at)
+    return replace(decision, order="probe", candidates=(Candidate(FAST),), chosen=None)
 
 
 def sample(ttft: float | None = 0.2, outcome: Outcome = "ok", target: str = FAST) -> Sample:

@@ -15,7 +15,7 @@ from gateway.telemetry.decisions import Tried
 from gateway.telemetry.telemetry import Telemetry
 from tests.needs import ROOT
 from tests.telemetry.collector import attributes, collecting
-from tests.telemetry.happened import FAST, SLOW, failed, fell_back, hedged, made, served
+from tests.telemetry.happened import FAST, SLOW, failed, fell_back, hedged, made, probed, served, shadowed
 
 pytestmark = pytest.mark.wire
 AT = 1_700_000_000.0
@@ -82,6 +82,30 @@ async def test_a_hedge_is_below_the_attempt_that_it_raced(monkeypatch: pytest.Mo
     assert collector.children(raced) == ["chat llama"]
     assert attributes(raced)["trunkline.outcome"] == "lost"
     assert raced.status.code != Status.STATUS_CODE_ERROR, "to be slower than another is no error"
+
+
+async def test_a_shadow_copy_is_below_its_request_and_neither_stretches_nor_fails_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with collecting() as collector:
+        async with telling(monkeypatch, collector.environ) as kept:
+            kept.recorder.settled(shadowed(AT))
+            await collector.until(4)
+    request = collector.named("chat chat")
+    assert collector.children(request) == ["chat mini", "chat smollm2"]
+    assert collector.children(collector.named("chat mini")) == ["chat llama"]
+    assert stretch(request) == pytest.approx((0.0, 0.9), abs=1e-3)
+    assert request.status.code != Status.STATUS_CODE_ERROR
+
+
+async def test_a_probe_is_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with collecting() as collector:
+        async with telling(monkeypatch, collector.environ) as kept:
+            kept.recorder.settled(probed(AT))
+            await collector.until(2)
+    probe = collector.named("chat chat")
+    assert probe.kind == Span.SPAN_KIND_INTERNAL
+    assert attributes(probe)["trunkline.order"] == "probe"
 
 
 async def test_what_failed_is_an_error_with_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
