@@ -66,6 +66,19 @@ async def test_a_changed_file_is_taken_up_and_a_bad_one_keeps_the_old(
         assert await names(client) == ["chat"]
 
 
+async def test_probes_begin_with_the_file_that_asks_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    path.write_text(ONE)
+    config = parse(ONE, str(path))
+    app = create_app(config, load(config, {}))
+    async with serving(app) as server, plain_http(base_url=server.url, trust_env=False) as client:
+        path.write_text(ONE.replace("{kind", "{policy: p, kind") + "policies: {p: {probe: {every: 1s}}}\n")
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while not (await client.get("/v1/telemetry/decisions")).json()["data"]:  # noqa: ASYNC110  as above
+                await asyncio.sleep(0.05)
+
+
 def test_a_provider_whose_row_did_not_change_is_kept_with_all_it_holds() -> None:
     row = 'providers:\n  up: {module: openai_compatible, base_url: "http://127.0.0.1:9/v1", key: %s}\n'
     text = row % "one" + ONE.replace("fake/ok", "up/m, fake/ok")

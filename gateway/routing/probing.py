@@ -49,38 +49,30 @@ class Idle:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._due: dict[tuple[str, str], tuple[float, float]] = {}
+        self._lots: dict[tuple[str, str], tuple[float, float]] = {}
         """By route and target: when it was asked last, and the lot that was drawn then."""
         self._spent: dict[tuple[str, str], deque[float]] = {}
         """When it was probed, of the last day. Outlives every change of routes.yaml."""
 
     def due(self, now: float, routes: Iterable[Route], boards: Boards) -> tuple[Route, Target] | None:
-        """The target that waits longest of those that are due, which then counts as probed."""
-        longest: tuple[float, Route, Target] | None = None
+        """A target that is due, which then counts as probed."""
         for route in routes:
             if (probing := route.policy.probe) is None or boards.in_flight(route, now):
                 continue
             for target in route.targets:
-                over = self._over(now, route, target, probing, boards)
-                if over >= 0.0 and (longest is None or over > longest[0]):
-                    longest = over, route, target
-        if longest is None:
-            return None
-        _, route, target = longest
-        self._spent.setdefault((route.name, str(target)), deque()).append(now)
-        return route, target
+                if self._is_due(now, route, target, probing, boards):
+                    self._spent.setdefault((route.name, str(target)), deque()).append(now)
+                    return route, target
+        return None
 
-    def _over(self, now: float, route: Route, target: Target, probing: Probing, boards: Boards) -> float:
-        """Seconds that it has been due; negative if it is not."""
+    def _is_due(self, now: float, route: Route, target: Target, probing: Probing, boards: Boards) -> bool:
         key = (route.name, str(target))
         asked = boards.asked_at(route, target, now)
-        if key not in self._due or self._due[key][0] != asked:
-            self._due[key] = asked, self._rng.random()
-        over = now - asked - probing.every * (1.0 + STAGGER * self._due[key][1])
-        if over < 0.0:
-            return over
+        if key not in self._lots or self._lots[key][0] != asked:
+            self._lots[key] = asked, self._rng.random()
+        if now - asked < probing.every * (1.0 + STAGGER * self._lots[key][1]):
+            return False
         spent = self._spent.get(key, deque[float]())
         while spent and spent[0] <= now - DAY:
             spent.popleft()
-        rests = boards.of(route, False, now).resting(now, target) is not None
-        return -1.0 if rests or len(spent) >= probing.daily else over
+        return len(spent) < probing.daily and boards.of(route, False, now).resting(now, target) is None

@@ -27,11 +27,13 @@ policies:
 routes:
   watched: {kind: llm, targets: [fake/ok, {target: fake/slow-100ms+words-3, shadow: 100%}]}
   idle: {kind: llm, policy: probed, targets: [fake/words-2]}
-  capped: {kind: llm, policy: cheap, targets: [{target: fake/ok, price: 3}, {target: fake/slow-5ms, price: 2}, fake/error-503]}
+  heard: {kind: stt, policy: probed, targets: [fake/ok]}
+  stuck: {kind: llm, targets: [fake/ok, {target: fake/hang, shadow: 100%}]}
+  capped: {kind: llm, policy: cheap, targets: [{target: fake/ok, price: 3}, {target: fake/slow-5ms+words-1, price: 2}, fake/error-503]}
   canaries:
     kind: llm
     policy: shares
-    targets: [{target: fake/ok, weight: 3}, {target: fake/words-1, weight: 1}, {target: fake/words-2, canary: 30%}]
+    targets: [{target: fake/words-3, weight: 3}, {target: fake/words-1, weight: 1}, {target: fake/words-2, canary: 30%}]
 """
 
 
@@ -92,6 +94,7 @@ async def test_a_shadow_is_told_of_and_the_caller_cannot_tell() -> None:
 async def test_an_idle_target_is_probed_and_a_probe_is_nobody_s_request() -> None:
     async with gateway() as http:
         probe = await attempt(http, "idle", "probe")
+        await attempt(http, "heard", "probe")
         [standing] = [row for row in await standings(http) if row["route"] == "idle"]
         metrics = (await http.get("/metrics")).text
     assert (probe["order"], probe["target"], probe["outcome"]) == ("probe", "fake/words-2", "ok")
@@ -99,6 +102,18 @@ async def test_an_idle_target_is_probed_and_a_probe_is_nobody_s_request() -> Non
     asked = 'kind="llm",outcome="ok",purpose="probe",route="idle",target="fake/words-2"'
     assert f"trunkline_background_attempts_total{{{asked}}} 1.0" in metrics
     assert 'trunkline_decisions_total{kind="llm",outcome="ok",route="idle"}' not in metrics
+    who = 'purpose="probe",route="heard",target="fake/ok"'
+    first = f'trunkline_background_time_to_first_token_seconds_count{{kind="stt",{who}}} 1.0'
+    assert first in metrics, "its turn, and that not twice"
+    assert f'trunkline_background_attempts_total{{kind="stt",outcome="ok",{who}}} 1.0' in metrics
+
+
+async def test_a_copy_under_way_does_not_outlive_the_gateway() -> None:
+    async with gateway() as http:
+        await ask(http, "stuck")
+        [decision] = await decisions(http, "stuck")
+        assert [tried["why"] for tried in decision["tried"] if tried["outcome"] is None] == ["shadow"]
+    assert "copy for fake/hang" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def standings(http: httpx.AsyncClient) -> list[dict[str, Any]]:
@@ -119,7 +134,7 @@ async def test_by_ttft_within_a_price_cap_the_quickest_is_not_asked_if_it_costs_
         told = await decisions(http, "capped")
     asked = {tried["target"] for decision in told for tried in decision["tried"]}
     assert "fake/ok" not in asked
-    assert {decision["chosen"] for decision in told} == {"fake/slow-5ms"}
+    assert {decision["chosen"] for decision in told} == {"fake/slow-5ms+words-1"}
     [reason] = {row["excluded"] for decision in told for row in decision["candidates"] if row["target"] == "fake/ok"}
     assert reason == "its price of 3 is above 2"
 
@@ -130,4 +145,4 @@ async def test_a_canary_has_its_share_and_weights_share_the_rest() -> None:
             await ask(http, "canaries")
         chosen = Counter(decision["chosen"] for decision in await decisions(http, "canaries"))
     assert 35 <= chosen["fake/words-2"] <= 85  # 60, and 4 standard deviations
-    assert chosen["fake/ok"] > 1.5 * chosen["fake/words-1"] > 0
+    assert chosen["fake/words-3"] > 1.5 * chosen["fake/words-1"] > 0

@@ -7,13 +7,15 @@ import random
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from gateway.contract.audio import Audio
 from gateway.contract.errors import ProviderError, RateLimited, Unauthorized, Unavailable
 from gateway.contract.events import AudioDelta, Finished, Flushed, Ready, TextDelta, Transcript, Usage
-from gateway.contract.requests import Commit, Input, Kind
+from gateway.contract.requests import ChatRequest, Commit, Input, Kind
 from gateway.routing.board import Board
 from gateway.routing.engine import Engine
 from gateway.routing.probing import DAY, LOOKS, STAGGER, Prober
@@ -53,8 +55,8 @@ def board_of(engine: Engine) -> Board:
     return engine.boards.of(engine.routes["r"], False, asyncio.get_running_loop().time())
 
 
-async def ask(engine: Engine) -> None:
-    async with engine.open("r", HELLO) as answer:
+async def ask(engine: Engine, request: ChatRequest = HELLO) -> None:
+    async with engine.open("r", request) as answer:
         [event async for event in answer]
 
 
@@ -134,29 +136,59 @@ async def test_who_is_asked_by_callers_is_not_probed() -> None:
     assert outcomes([sample for sample in told if sample.purpose == "probe"]) == [("b/m", "ok")]
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_route_with_something_in_flight_is_not_probed(stream: bool) -> None:
+    @virtual
+    async def run() -> None:
+        provider = Scripted(TextDelta("long"), 5 * EVERY, Finished())
+        policy = Policy("priority", answer=1e6, idle=1e6, total=1e6, probe=Probing(EVERY))
+        async with gateway(policy=policy, a=provider) as (engine, *_):
+            call = asyncio.create_task(ask(engine, replace(HELLO, stream=stream)))
+            await asyncio.sleep(4 * EVERY)
+            assert provider.opened == 1
+            await call
+
+    run()
+
+
 @virtual
-async def test_a_route_with_something_in_flight_is_not_probed() -> None:
-    provider = Scripted(TextDelta("long"), 5 * EVERY, Finished())
-    async with gateway(policy=Policy("priority", idle=1e6, total=1e6, probe=Probing(EVERY)), a=provider) as (
-        engine,
-        *_,
-    ):
-        call = asyncio.create_task(ask(engine))
-        await asyncio.sleep(4 * EVERY)
-        assert provider.opened == 1
-        await call
+async def test_between_two_probes_lies_the_time_that_is_said_and_a_lot() -> None:
+    policy = Policy("priority", probe=Probing(EVERY))
+    async with gateway(policy=policy, a=Scripted(*OK)) as (engine, *_):
+        asked = [0.0]
+        for _ in range(int(12 * SOON)):
+            await asyncio.sleep(1.0)
+            if (at := board_of(engine).asked_at(0.0, Target("a", "m"))) != asked[-1]:
+                asked.append(at)
+    waits = [later - earlier for earlier, later in pairwise(asked)]
+    assert len(waits) >= 12
+    assert min(waits) >= EVERY
+    assert EVERY * 1.2 < max(waits) < SOON
+    assert max(waits) > min(waits) + 0.1 * EVERY
+
+
+@virtual
+async def test_a_provider_that_a_probe_still_uses_is_not_retired_under_it() -> None:
+    slow = Scripted(TextDelta("hm"), 10.0, Finished())
+    async with gateway(a=slow) as (engine, *_):
+        await opened(slow)
+        await engine.renew({}, {}).wait_idle()
+        assert (slow.opened, slow.open) == (1, 0)
 
 
 @virtual
 async def test_targets_are_probed_one_at_a_time() -> None:
-    slow = [Scripted(1.5, *OK) for _ in range(4)]
-    most = 0
-    async with gateway(a=slow[0], b=slow[1], c=slow[2], d=slow[3]):
-        while sum(each.opened for each in slow) < 4:
-            await asyncio.sleep(0.1)
-            most = max(most, sum(each.open for each in slow))
+    most, talking = 0, [Scripted(TextDelta("hm"), 2.0 * EVERY / LOOKS, Finished()) for _ in range(4)]
+    policy = Policy("priority", idle=100.0, probe=Probing(EVERY))
+    async with gateway(policy=policy, **dict(zip("abcd", talking))) as (engine, _, prober):
+        routes = {name: Route(name, "llm", (Target(name, "m"),), policy) for name in "abcd"}
+        engine.renew(routes, dict(zip("abcd", talking)))
+        prober.renewed()
+        for _ in range(int(SOON) + 120):
+            await asyncio.sleep(1.0)
+            most = max(most, sum(each.open for each in talking))
     assert most == 1
-    assert all(each.opened == 1 for each in slow)
+    assert [each.opened for each in talking] == [1] * 4
 
 
 @virtual
@@ -221,7 +253,9 @@ async def test_a_probe_under_way_ends_with_the_gateway() -> None:
     silent = Scripted(TextDelta("hm"), 1000.0)
     async with gateway(a=silent):
         await opened(silent)
+        ending = asyncio.get_running_loop().time()
     assert silent.open == 0
+    assert asyncio.get_running_loop().time() == ending
 
 
 @virtual

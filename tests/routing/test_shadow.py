@@ -14,6 +14,7 @@ from gateway.contract.errors import AllTargetsFailed, RateLimited, Unauthorized,
 from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest
 from gateway.routing.aside import COPIES
+from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
 from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.decisions import Decision
@@ -193,5 +194,31 @@ async def test_what_is_under_way_ends_with_the_gateway() -> None:
     async with gateway(Target("b", "m", shadow=1.0), a=Scripted(*OK), b=silent) as (engine, told):
         await ask(engine)
         assert silent.open == 1
+        ending = asyncio.get_running_loop().time()
     assert silent.open == 0
+    assert asyncio.get_running_loop().time() == ending
     assert len(told.told) == 1
+
+
+@virtual
+async def test_a_provider_that_a_copy_still_uses_is_not_retired_under_it() -> None:
+    slow = Scripted(1.5, *OK)
+    async with gateway(Target("b", "m", shadow=1.0), a=Scripted(*OK), b=slow) as (engine, _):
+        await ask(engine)
+        assert slow.open == 1
+        await engine.renew({}, {}).wait_idle()
+        assert slow.open == 0
+
+
+@virtual
+async def test_a_shadow_that_is_ejected_is_nobody_s_news() -> None:
+    shadows = tuple(Target(name, "m", shadow=1.0) for name in "bc")
+    out: list[Ejected] = []
+    providers = {"a": Scripted(*OK), "b": Scripted(Unavailable("503", "b", 503)), "c": Scripted(*OK)}
+    route = Route("r", "llm", (Target("a", "m"),), POLICY, shadows=shadows)
+    engine = Engine({"r": route}, providers, Told(), random.Random(1), ejected=out.append)
+    for _ in range(5):
+        await ask(engine)
+    assert [each.target for each in engine.standings() if each.ejected_for is not None] == ["b/m"]
+    assert (providers["b"].opened, out) == (3, [])
+    await engine.aclose()
