@@ -75,4 +75,4 @@ class Idle:
         spent = self._spent.get(key, deque[float]())
         while spent and spent[0] <= now - DAY:
             spent.popleft()
-        return len(spent) < probing.daily and boards.of(route, False, now).resting(now, target) is None
+        return len(spent) < probing.daily and boards.of(route, route.kind == "embed", now).resting(now, target) is None

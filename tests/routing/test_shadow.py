@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 
@@ -18,6 +19,8 @@ from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
 from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.decisions import Decision
+from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.prices import Price
 from gateway.telemetry.sample import Sample
 from tests.routing.test_engine import HELLO, OK, Scripted, outcomes
 from tests.virtual_time import virtual
@@ -87,6 +90,22 @@ async def test_a_copy_is_in_the_request_s_decision_and_a_sample_of_its_own_purpo
     assert told[1].ttft == pytest.approx(0.8)
     assert told[1].usage.output_tokens == 1
     assert [candidate.target for candidate in decision.candidates] == ["a/m"]
+
+
+@virtual
+async def test_a_copy_costs_what_it_costs_and_no_caller_pays_for_it() -> None:
+    payer: ContextVar[str | None] = ContextVar("payer", default=None)
+    told, providers = Told(), {"a": Scripted(*OK), "b": Scripted(0.1, *OK)}
+    route = Route("r", "llm", (Target("a", "m"),), POLICY, shadows=(Target("b", "m", shadow=1.0),))
+    ledger = Ledger({"a/m": Price(0.0, 1.0), "b/m": Price(0.0, 3.0)}, payer.get)
+    engine = Engine({"r": route}, providers, told, ledger=ledger)
+    payer.set("key")
+    async with engine.open("r", HELLO) as answer:
+        [event async for event in answer]
+        assert answer.cost == 1.0
+    await asyncio.sleep(1.0)
+    assert [(each.target, each.cost, each.payer) for each in told] == [("a/m", 1.0, "key"), ("b/m", 3.0, None)]
+    await engine.aclose()
 
 
 @virtual
