@@ -181,7 +181,7 @@ async def test_targets_are_probed_one_at_a_time() -> None:
     most, talking = 0, [Scripted(TextDelta("hm"), 2.0 * EVERY / LOOKS, Finished()) for _ in range(12)]
     policy = Policy("priority", idle=100.0, probe=Probing(EVERY))
     providers = dict(zip("abcdefghijkl", talking))
-    async with gateway(policy=policy, **providers) as (engine, _, prober):
+    async with gateway(policy=policy, a=talking[0]) as (engine, _, prober):
         engine.renew({name: Route(name, "llm", (Target(name, "m"),), policy) for name in providers}, providers)
         prober.renewed()
         for _ in range(int(SOON) + 500):
