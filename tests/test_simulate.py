@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +280,13 @@ def test_what_was_refused_is_refused_whoever_is_asked(run: Run) -> None:
     assert route["endings"] == {"ok": 30, "refused": 10}
     assert row(route, "one/ok")["attempts"] == 40
     assert row(route, "one/ok")["failures"] == 0
+
+
+def test_probes_are_no_requests_and_a_shadow_s_refusal_refuses_nobody(run: Run) -> None:
+    refused = Tried("two/ok", "shadow", 0.0, "refused", None, 0.1)
+    served = [decision(n, spoke("one/ok", 0.3), refused, chosen="one/ok") for n in range(30)]
+    probes = [replace(decision(n, spoke("one/ok", 0.3), chosen=None), order="probe") for n in range(30, 40)]
+    assert run(log(served + probes))["routes"][0]["endings"] == {"ok": 30}
 
 
 def test_logs_saved_one_after_the_other_are_one(run: Run, tmp_path: Path) -> None:

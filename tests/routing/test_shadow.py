@@ -15,8 +15,8 @@ from gateway.contract.errors import AllTargetsFailed, RateLimited, Unauthorized,
 from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest
 from gateway.routing.aside import COPIES
-from gateway.routing.board import Ejected
 from gateway.routing.engine import Engine
+from gateway.routing.plan import Ejected
 from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.ledger import Ledger
