@@ -44,6 +44,7 @@ from gateway.contract.events import (
     Usage,
     Word,
 )
+from gateway.contract.messages import Message
 from gateway.contract.provider import Settings
 from gateway.contract.requests import (
     Cancel,
@@ -54,7 +55,9 @@ from gateway.contract.requests import (
     EmbedRequest,
     Input,
     Request,
+    Respond,
     SpeakRequest,
+    ToolResult,
     TranscribeRequest,
 )
 from providers._fake_script import Script, read
@@ -152,8 +155,15 @@ class Provider:
             ear, turn, echo = Ear(), _Turn(stream.script), _Echo(stream.script)
             drops: float | None = None
             while (item := await _input(inputs, drops)) is not None:
-                over = isinstance(item, Commit)
+                asked = isinstance(item, Respond)
+                over = asked or isinstance(item, Commit)
                 match item:
+                    case ConverseRequest():
+                        request = item
+                    case Message() if item.role == "user":
+                        echo.text += item.text
+                    case ToolResult():
+                        echo.text += item.output
                     case Audio():
                         turn.hear(item)
                         echo.audio.append(item)
@@ -166,7 +176,11 @@ class Provider:
                         turn.begin()
                         echo.clear()
                 if over and not stream.script.never_final:
-                    yield turn.final()
+                    if not asked:
+                        yield turn.final()
+                    if not (asked or (item.answer if isinstance(item, Commit) else request.answers)):
+                        turn.begin()
+                        continue
                     await stream.first()
                     for event in echo.answer():
                         await stream.content()

@@ -121,7 +121,13 @@ class SpeakRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConverseRequest:
-    """Audio and text in by the inputs, audio and transcripts out. `turns`: who decides that a turn is over."""
+    """Audio and text in by the inputs, audio and transcripts out.
+
+    `history`: what was said before, to begin with. `turns`: who decides that a turn is over: the provider, or the client by
+    Commit; `patience`: seconds of silence after which the provider may, where it can be told. `answers`: whether the provider
+    answers a turn it ended by itself, or waits for Respond. `speaks`: audio out; False: text alone. `rate`: of the audio out, as
+    wished. Put among the inputs it changes the session, as far as the provider can (`history` and `voice` no more).
+    """
 
     instructions: str = ""
     history: tuple[Message, ...] = ()
@@ -129,6 +135,12 @@ class ConverseRequest:
     tools: tuple[Tool, ...] = ()
     rate: int = 24_000
     turns: Literal["server", "client"] = "server"
+    tool_choice: ToolChoice | None = None
+    language: str | None = None
+    patience: float | None = None
+    answers: bool = True
+    speaks: bool = True
+    max_tokens: int | None = None
 
 
 Request = ChatRequest | EmbedRequest | TranscribeRequest | SpeakRequest | ConverseRequest
@@ -136,7 +148,9 @@ Request = ChatRequest | EmbedRequest | TranscribeRequest | SpeakRequest | Conver
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The input so far is a whole turn (stt, s2s) or a clause to be spoken now (tts)."""
+    """The input so far is a whole turn (stt, s2s) or a clause to be spoken now (tts). `answer`: it is to be answered (s2s)."""
+
+    answer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +172,19 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
+    """Of a tool that was called. What follows from it is said after Respond."""
+
     call_id: str
     output: str
 
 
-Input = Audio | str | Commit | Cancel | Clear | Truncate | ToolResult
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer the conversation as it is (s2s). `instructions`: for this answer alone, beside the session's."""
+
+    instructions: str | None = None
+    max_tokens: int | None = None
+
+
+Input = Audio | str | Commit | Cancel | Clear | Truncate | ToolResult | Respond | Message | ConverseRequest
+"""To speech-to-speech, a Message becomes part of the conversation and is not answered; so is a str, as the user's."""

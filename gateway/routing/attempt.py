@@ -18,7 +18,17 @@ from gateway.contract.errors import (
     Unavailable,
 )
 from gateway.contract.events import Events, Finished, ProviderEvent, TextDelta, Usage
-from gateway.contract.requests import Cancel, ChatRequest, Commit, EmbedRequest, Input, Request, TranscribeRequest
+from gateway.contract.requests import (
+    Cancel,
+    ChatRequest,
+    Commit,
+    ConverseRequest,
+    EmbedRequest,
+    Input,
+    Request,
+    Respond,
+    TranscribeRequest,
+)
 from gateway.routing.deadline import Deadline
 from gateway.routing.route import Policy, Route, Target
 from gateway.routing.stopwatch import Stopwatch
@@ -104,6 +114,8 @@ class Attempt:
         self._ends = self.opened + limits.total
         upload = route.kind == "stt" and self._whole
         self._watch = Stopwatch(route.kind, self.opened, upload)
+        if isinstance(request, ConverseRequest):
+            self._watch.converses(request)
         self._deadline = Deadline()
         self._usage = _UNUSED
         self.error: ProviderError | None = None
@@ -123,7 +135,7 @@ class Attempt:
         """Told of every input as it is put (Channel.watched)."""
         owed = self._watch.owed
         self._watch.input(item, at)
-        if isinstance(item, Commit):
+        if isinstance(item, Commit | Respond):
             self._turn_began = max(at, self.opened)
         if (not owed and self._watch.owed) or isinstance(item, Cancel):
             self._set_deadline()

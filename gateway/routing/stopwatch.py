@@ -6,7 +6,7 @@
 | embed | the vectors | open | same event |
 | tts | first audible audio | first text not yet flushed | same event |
 | stt | Ready; an upload's first final Transcript | Commit, or SpeechEnded | the final Transcript that ends the turn |
-| s2s | Ready | Commit, or SpeechEnded | first audible AudioDelta |
+| s2s | Ready | Commit, Respond, or SpeechEnded | first audible AudioDelta (TextDelta where it does not speak) |
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gateway.contract.events import (
     ToolCallDelta,
     Transcript,
 )
-from gateway.contract.requests import Cancel, Commit, Input, Kind
+from gateway.contract.requests import Cancel, Commit, ConverseRequest, Input, Kind, Respond
 
 AUDIBLE = 16
 """A sample from this size on may be heard (-66 dB): below it is what a broken voice sends."""
@@ -48,7 +48,8 @@ class Stopwatch:
     """One attempt's clock. `asked`: when the answer now owed was asked for, None while nothing is owed; `upload`: all input
     is there and no partial is wanted, so a target that is ready and then fails can still be left; `silent`: seconds of
     audio in which nothing can be heard, so far (tts) or where an answer should begin (s2s); `worded`: a tts stream was given
-    something that has a sound; `mute`: an answer ended (s2s) of which nothing was heard and no tool was called."""
+    something that has a sound; `mute`: an answer ended (s2s) of which nothing was heard and no tool was called; `answers`: turns
+    that the provider ends are answered without being asked to (s2s); `speaks`: by sound, not by text alone."""
 
     kind: Kind
     opened: float
@@ -58,6 +59,8 @@ class Stopwatch:
     silent: float = 0.0
     worded: bool = False
     mute: bool = False
+    answers: bool = True
+    speaks: bool = True
     _text: bool = field(default=False)  # tts: text was put since the last Commit
     _unanswered: int = field(default=0)  # tts, s2s: Commits (and turns the provider ended) not yet answered
 
@@ -91,8 +94,10 @@ class Stopwatch:
             elif isinstance(item, Commit):
                 self._text = False
                 self._unanswered += 1
-        elif isinstance(item, Commit):
+        elif isinstance(item, Respond) or (isinstance(item, Commit) and (item.answer or self.kind == "stt")):
             self._ask(at, self._unanswered + 1)
+        elif isinstance(item, ConverseRequest):
+            self.converses(item)
         elif isinstance(item, Cancel) and self.kind == "s2s":
             self.asked = None  # it need not begin any more, but must say that it ended
 
@@ -123,13 +128,19 @@ class Stopwatch:
                 return self._first(at) if event.ends_turn else None
             case Ready() if self.kind in ("stt", "s2s"):
                 self.committed |= not self.upload
-            case SpeechEnded() if self.kind in ("stt", "s2s"):
+            case TextDelta() if self.kind == "s2s" and not self.speaks:
+                return self._first(at)
+            case SpeechEnded() if self.kind in ("stt", "s2s") and self.answers:
                 self._ask(at, max(1, self._unanswered))  # it may be the end of a turn that was committed
             case Flushed() if self.kind == "tts":
                 self._unanswered = max(0, self._unanswered - 1)
                 if not self._unanswered and not self._text:
                     self.asked = None
         return None
+
+    def converses(self, request: ConverseRequest) -> None:
+        """How the session is, from now on."""
+        self.answers, self.speaks = request.answers and request.turns == "server", request.speaks
 
     def _ask(self, at: float, turns: int) -> None:
         if self.asked is None:

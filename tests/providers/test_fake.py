@@ -42,6 +42,7 @@ from gateway.contract.requests import (
     Commit,
     ConverseRequest,
     Input,
+    Respond,
     SpeakRequest,
     TranscribeRequest,
 )
@@ -350,3 +351,11 @@ async def test_a_stream_that_is_left_is_no_longer_live(start: Open) -> None:
         await anext(events)
         assert provider.live == 1
     assert provider.live == 0
+
+
+async def test_s2s_answers_when_it_is_asked_to_and_not_before() -> None:
+    told = inputs(Message.of("user", "well"), Commit(answer=False), Respond())
+    events = await every(fake().converse("ok", ConverseRequest(turns="client"), told.reader()))
+    kinds = [type(event) for event in events if not isinstance(event, AudioDelta)]
+    assert kinds == [Ready, Transcript, TextDelta, Usage, Answered, Finished]
+    assert any(isinstance(event, AudioDelta) for event in events)
