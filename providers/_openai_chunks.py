@@ -97,6 +97,9 @@ class ChatChunks:
 
     def _parsed(self, data: bytes) -> object:
         """_NOTHING for the end and for garbage."""
+        if data == b"[DONE]":
+            self.done = True
+            return _NOTHING
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import random
 import time
 
 from fastapi import APIRouter
@@ -60,4 +60,4 @@ class Chat:
 
 
 def _identity() -> str:
-    return "chatcmpl-" + os.urandom(12).hex()
+    return f"chatcmpl-{random.getrandbits(96):024x}"

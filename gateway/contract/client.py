@@ -29,6 +29,10 @@ class Answer(Protocol):
     status: int
     headers: Mapping[str, str]
 
+    @property
+    def complete(self) -> bool:
+        """Its end has come: what is left to read is here."""
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def __anext__(self) -> bytes: ...
@@ -55,6 +59,8 @@ async def read_up_to(answer: Answer, limit: int) -> bytes:
 async def drain(answer: Answer) -> None:
     """Read what is left of a body whose meaning is complete, if it is little and comes soon, so that the connection is kept."""
     left = DRAIN_BYTES
+    if answer.complete:
+        return
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for data in answer:

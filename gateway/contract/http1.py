@@ -187,6 +187,10 @@ class _Answer:
         self._connection, self._provider = connection, provider
         self._compressed = self.headers.get("content-encoding", "identity") != "identity"
 
+    @property
+    def complete(self) -> bool:
+        return not self.over and self._connection.complete
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 

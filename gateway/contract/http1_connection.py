@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[str, str] = {}
         self._parser = HttpResponseParser(self)
-        self._headed = self._complete = self._keeps = self._paused = False
+        self._headed = self.complete = self._keeps = self._paused = False
         self._head_bytes = self._held = 0
         self._pieces: list[bytes] = []
 
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
     async def body(self) -> bytes:
         """What came of the body since; empty at its end. Raises Broken."""
         while not self._pieces:
-            if self._complete:
+            if self.complete:
                 return b""
             if self._broken is not None:
                 raise self._broken
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
 
     def keep(self, seconds: float, kept: list[Connection]) -> bool:
         """Keep it for the next request, for so long (then it leaves `kept`); False if it is of no more use."""
-        spent = not self._complete or not self._keeps or self._paused or self._broken is not None
+        spent = not self.complete or not self._keeps or self._paused or self._broken is not None
         if spent or self._transport.is_closing() or self._transport.get_write_buffer_size():
             return False
 
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            if not self._complete:
+            if not self.complete:
                 self._fail("what came was no HTTP")
                 self._transport.abort()
             self._keeps = False
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         # A body of no stated length ends with the connection, if that ends well.
         if exc is None and self._headed and not self._measured():
-            self._complete = True
+            self.complete = True
         self._fail("the connection broke")
         self._lost(self)
         if not self.gone.done():
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
-        if self._complete:
+        if self.complete:
             raise ValueError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
         if not self._headed:  # 100 Continue and the like
             self.headers = {}
             return
-        self._complete = True
+        self.complete = True
         self._keeps = self._parser.should_keep_alive()
         self._wake()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import orjson
 
@@ -79,14 +79,15 @@ class Ledger:
 
     def cost(self, target: str, usage: Usage, outcome: Outcome = "ok") -> float | None:
         """US dollars; None where nobody knows."""
-        if usage == _NOTHING and outcome in _UNUSED:
+        if outcome in _UNUSED and usage == _NOTHING:
             return 0.0
         price = self._prices.get(target)
         return None if price is None else price.cost(usage)
 
     def priced(self, sample: Sample) -> Sample:
         """The sample with what it cost, and whom."""
-        return replace(sample, cost=self.cost(sample.target, sample.usage, sample.outcome), payer=self._payer())
+        sample.cost, sample.payer = self.cost(sample.target, sample.usage, sample.outcome), self._payer()
+        return sample
 
     def copy(self) -> Ledger:
         """The sums alone, to add others' to."""

@@ -49,6 +49,8 @@ class _Series:
     written: Series
     characters: Counter
     seconds: Counter
+    cost: Counter
+    unpriced: Counter
 
 
 class Metrics:
@@ -121,7 +123,7 @@ class Metrics:
             self.routing.aside(sample)
         if sample.part == "turn":
             return
-        self._charge(sample)
+        self._charge(sample, series)
         usage = sample.usage  # is paid for, whoever asked
         if usage.input_tokens:
             series.read.observe(usage.input_tokens)
@@ -143,11 +145,11 @@ class Metrics:
             if sample.outcome == "ok":
                 series.duration.observe(sample.duration)
 
-    def _charge(self, sample: Sample) -> None:
+    def _charge(self, sample: Sample, series: _Series) -> None:
         if sample.cost is None:
-            self._unpriced.labels(sample.route, sample.target, sample.kind).inc()
+            series.unpriced.inc()
         elif sample.cost:
-            self._cost.labels(sample.route, sample.target, sample.kind).inc(sample.cost)
+            series.cost.inc(sample.cost)
             if sample.payer is not None:
                 self._paid.labels(sample.payer).inc(sample.cost)
 
@@ -200,6 +202,8 @@ class Metrics:
                 self._tokens.labels(*who, "output"),
                 self._characters.labels(*who),
                 self._seconds.labels(*who),
+                self._cost.labels(sample.route, sample.target, sample.kind),
+                self._unpriced.labels(sample.route, sample.target, sample.kind),
             )
         return series
 

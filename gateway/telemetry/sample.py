@@ -27,7 +27,7 @@ Purpose = Literal["serve", "probe", "shadow"]
 """For a caller; or beside all of them, with the answer thrown away: to learn of an idle target, or to watch a new one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: every attempt makes one, and that would cost it three times as much
 class Sample:
     """`ttft`: seconds from asked to first (stopwatch.py), None if it never came; `duration`: seconds it took; `outcome`:
     `lost` a race to a faster target, `cut` is a failure after first content; `part`: a turn is one of many in a stream."""
