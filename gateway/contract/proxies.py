@@ -29,11 +29,11 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     """The one that requests to this origin go through. Raises BadProxy."""
     if not any(name.lower().endswith("_proxy") for name in os.environ) or _is_here(host):
         return None
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # half a megabyte, and rarely of use
+    from urllib.request import getproxies_environment, proxy_bypass  # half a megabyte, and rarely of use
 
     named = getproxies_environment()
     address = named.get(scheme) or named.get("all")
-    if not address or proxy_bypass_environment(host, named) or proxy_bypass_environment(f"{host}:{port}", named):
+    if not address or proxy_bypass(host) or proxy_bypass(f"{host}:{port}"):
         return None
     return _read(address)
 
