@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from gateway import keys, workers
 from gateway.config import Config, parse
@@ -17,6 +17,9 @@ from gateway.contract.errors import ConfigError
 from gateway.loader import Loaded, load
 from gateway.reload import read
 from gateway.routing.route import Order
+
+if TYPE_CHECKING:
+    from gateway.access.access import Access
 
 log = logging.getLogger("trunkline")
 
@@ -68,7 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
 
     serve.add_argument(
-        "--keys", metavar="FILE", type=Path, help="default: TRUNKLINE_KEYS, else keys.json beside routes.yaml"
+        "--keys",
+        metavar="PLACE",
+        help="of clients' keys: a file, or `redis`; default: TRUNKLINE_KEYS, else keys.json beside routes.yaml",
+    )
+    serve.add_argument(
+        "--budgets-without-redis",
+        choices=("closed", "local"),
+        default="closed",
+        help="once Redis is gone for a minute: refuse keys with a budget (default), or go by what this process knows",
     )
     serve.add_argument(
         "--insecure-no-keys",
@@ -84,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     routes.add_argument(
         "--live", action="store_true", help="watch a gateway that runs: TTFT, errors, share, who is out"
     )
-    routes.add_argument("--url", default="http://127.0.0.1:8080", help="where it is (default: %(default)s)")
+    routes.add_argument(
+        "--url", default="http://127.0.0.1:8080", help="where it is (default: %(default)s); its key: TRUNKLINE_KEY"
+    )
 
     _simulate_parser(
         commands.add_parser("simulate", parents=[file], help="what this file would have done", **_SIMULATE)
@@ -142,7 +155,7 @@ def _routes(asked: argparse.Namespace) -> int:
     if asked.live:
         from gateway.live import live  # only this needs an HTTP client
 
-        return live(asked.url)
+        return live(asked.url, os.environ.get("TRUNKLINE_KEY"))
     _, loaded = _read(asked)
     for route in loaded.routes.values():
         print(f"{route.name}  ({route.kind})")
@@ -177,10 +190,6 @@ def _models(asked: argparse.Namespace) -> int:
 
 
 def _serve(asked: argparse.Namespace) -> int:
-    # Imported here and below: `check` and `models` stay quick, the process that starts workers stays small, and a text-only
-    # configuration never loads media.
-    from gateway.access.access import Access
-
     if (asked.tls_cert is None) != (asked.tls_key is None):
         print("trunkline serve: --tls-cert and --tls-key go together", file=sys.stderr)
         return 2
@@ -191,32 +200,44 @@ def _serve(asked: argparse.Namespace) -> int:
     for route in loaded.routes.values():
         for target, why in route.asleep.items():
             log.info("route %s: %s is asleep: %s", route.name, target, why)
-    file = keys.key_file(asked.keys, asked.config, os.environ)
-    access = Access(file)
-    if asked.keys is not None and not access.guarded:
-        raise ConfigError(f"{file}: no such file; make a first key with: trunkline keys create --keys {file} NAME")
-    if not access.guarded and not _is_loopback(asked.host) and not asked.insecure_no_keys:
-        raise ConfigError(
-            f"no key is configured, so {asked.host} is not bound: whoever reaches the port could use every route. Make "
-            "one with `trunkline keys create NAME`, or say --insecure-no-keys"
-        )
-    if access.guarded:
-        log.info("%d keys are good, by %s", access.keys, file)
-        if file.readable_by_others():
-            log.warning("%s can be read by others on this machine: chmod 600", file)
-    elif not _is_loopback(asked.host):
-        log.warning("bound to %s without keys: whoever reaches this port can use every route", asked.host)
     worker = workers.worker_of(os.environ)
+    access = _access(asked)
     if worker is None and asked.workers > 1:
         if loaded.calls:
             log.warning(
                 "with several workers, what follows a call's offer (PATCH, DELETE) may reach one that has it not"
             )
         return workers.serve(asked.args, asked.host, asked.port, asked.workers, asked.tls_cert is not None)
+    # Imported here: `check` and `models` stay quick, the process that starts workers stays small, and a text-only configuration
+    # never loads media.
     from gateway.app import Listen, create_app, run
 
     listen = Listen(asked.host, asked.port, asked.tls_cert, asked.tls_key)
     return run(create_app(config, loaded, asked.host, access, worker), listen, worker)
+
+
+def _access(asked: argparse.Namespace) -> Access:
+    """Whose keys clients need. Raises ConfigError where nobody would need one, and others than this machine could ask."""
+    from gateway.access.access import Access
+
+    place = keys.source(asked.keys, asked.config, os.environ)
+    access = Access(
+        place,
+        redis=os.environ.get("REDIS_URL"),
+        closed=asked.budgets_without_redis == "closed",
+        replicas=keys.replicas(os.environ) * asked.workers,
+        spent=place.spent,
+    )
+    if asked.keys is not None and not access.guarded:
+        raise ConfigError(f"{place}: no such file; make a first key with: trunkline keys create --keys {place} NAME")
+    if not access.guarded and not _is_loopback(asked.host):
+        if not asked.insecure_no_keys:
+            raise ConfigError(
+                f"no key is configured, so {asked.host} is not bound: whoever reaches the port could use every route. Make "
+                "one with `trunkline keys create NAME`, or say --insecure-no-keys"
+            )
+        log.warning("bound to %s without keys: whoever reaches this port can use every route", asked.host)
+    return access
 
 
 def _workers(text: str) -> int:

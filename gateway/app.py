@@ -91,7 +91,7 @@ def create_app(
     engine = Engine(loaded.routes, loaded.providers, kept.recorder, ejected=ejected, ledger=kept.ledger)
     metrics.ask_standing(engine.standings)
     if store.state != "alone":
-        metrics.ask_whether_local(lambda: store.state != "shared")
+        metrics.ask_whether_local(lambda: store.state != "shared" or access.local)
     if hub is not None:
         hub.answers = lambda what: _told(kept, hub.worker, what)
     warming = Warming(loaded)

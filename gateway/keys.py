@@ -1,14 +1,17 @@
-"""`trunkline keys create | list | revoke`: keys of the gateway's clients, in the file that `trunkline serve` follows."""
+"""`trunkline keys create | list | revoke`: keys of the gateway's clients, where `trunkline serve` follows them."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
@@ -17,17 +20,79 @@ from gateway.access.key_file import KeyFile
 from gateway.access.records import MOST, moment_of, moment_text, record_of
 from gateway.contract.errors import ConfigError
 
+if TYPE_CHECKING:
+    from gateway.access.redis_keys import RedisKeys
+
 NAME = "keys.json"
+REDIS = "redis"
+Done = TypeVar("Done")
 _DAYS = re.compile(r"(\d{1,5})\s*([hd])")
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)/(day|month)")
 _PERIODS: Mapping[str, Period] = {"day": "day", "month": "month"}
 _LONGEST_NAME = 128
 
 
-def key_file(asked: Path | None, config: Path | None, env: Mapping[str, str]) -> KeyFile:
-    """The file that is named, else TRUNKLINE_KEYS, else keys.json beside routes.yaml (beside the shipped one: here)."""
-    named = asked or (Path(env["TRUNKLINE_KEYS"]) if env.get("TRUNKLINE_KEYS") else None)
-    return KeyFile(named or (config.parent if config is not None else Path()) / NAME)
+class Store(Protocol):
+    """What the commands need of a place where keys are kept."""
+
+    def read(self) -> list[Key] | None: ...
+
+    def change(self, change: Callable[[list[Key]], list[Key]]) -> None: ...
+
+
+class _InRedis:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __str__(self) -> str:
+        return REDIS
+
+    def read(self) -> list[Key]:
+        return asyncio.run(self._on(lambda keys: keys.read()))
+
+    def change(self, change: Callable[[list[Key]], list[Key]]) -> None:
+        asyncio.run(self._on(lambda keys: keys.change(change)))
+
+    async def _on(self, act: Callable[[RedisKeys], Coroutine[Any, Any, Done]]) -> Done:
+        async with aclosing(redis_keys(self._url)) as keys:
+            return await act(keys)
+
+
+def source(asked: str | None, config: Path | None, env: Mapping[str, str]) -> KeyFile | RedisKeys:
+    """Where `trunkline serve` finds the keys. Raises ConfigError."""
+    named = asked or env.get("TRUNKLINE_KEYS")
+    return redis_keys(_url(env)) if named == REDIS else _file(named, config)
+
+
+def _store(asked: str | None, config: Path | None, env: Mapping[str, str]) -> Store:
+    named = asked or env.get("TRUNKLINE_KEYS")
+    return _InRedis(_url(env)) if named == REDIS else _file(named, config)
+
+
+def _file(named: str | None, config: Path | None) -> KeyFile:
+    """The one named, else keys.json beside routes.yaml (for the shipped one: here)."""
+    return KeyFile(Path(named) if named else (config.parent if config is not None else Path()) / NAME)
+
+
+def _url(env: Mapping[str, str]) -> str:
+    url = env.get("REDIS_URL")
+    if not url:
+        raise ConfigError("keys in Redis need REDIS_URL; a file of that name is ./redis")
+    return url
+
+
+def redis_keys(url: str) -> RedisKeys:
+    from gateway.access.redis_keys import RedisKeys  # 0.3 s of imports, for those who asked for it
+
+    return RedisKeys(url)
+
+
+def replicas(env: Mapping[str, str]) -> int:
+    """TRUNKLINE_REPLICAS: how many share the limits where no Redis says so. Raises ConfigError."""
+    text = env.get("TRUNKLINE_REPLICAS", "").strip() or "1"
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise ConfigError("TRUNKLINE_REPLICAS must be a whole number from 1 to 1000")
+    return int(text)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], env: Mapping[str, str]) -> None:
@@ -36,14 +101,14 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     verbs = keys.add_subparsers(required=True, metavar="COMMAND")
     place = argparse.ArgumentParser(add_help=False)
     place.add_argument(
-        "--keys", metavar="FILE", type=Path, help="default: TRUNKLINE_KEYS, else keys.json beside routes.yaml"
+        "--keys", metavar="PLACE", help="a file, or `redis`; default: TRUNKLINE_KEYS, else keys.json beside routes.yaml"
     )
     place.add_argument("--config", metavar="FILE", type=Path, help="the routes.yaml that keys.json lies beside")
     place.add_argument("--json", action="store_true", help="for programs")
 
-    def add(name: str, does: Callable[[KeyFile, argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+    def add(name: str, does: Callable[[Store, argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, parents=[place], help=help, description=help)
-        verb.set_defaults(run=lambda asked: does(key_file(asked.keys, asked.config, env), asked))
+        verb.set_defaults(run=lambda asked: does(_store(asked.keys, asked.config, env), asked))
         return verb
 
     create = add("create", _create, "make a key; it is shown once, and only its hash is kept")
@@ -59,30 +124,30 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     revoke.add_argument("key", metavar="ID", help="its id, or its name where only one key has it")
 
 
-def _create(file: KeyFile, asked: argparse.Namespace) -> int:
+def _create(store: Store, asked: argparse.Namespace) -> int:
     shown, key_id, digest = new_key()
     routes = tuple(each.strip() for each in asked.routes.split(",") if each.strip())
     if not routes:
         raise ConfigError("--routes names none")
     limits = Limits(asked.requests, asked.tokens, asked.streams, asked.budget)
     key = Key(key_id, asked.name, digest, time.time(), routes, limits, asked.expires)
-    file.change(lambda keys: [*keys, key])
+    store.change(lambda keys: [*keys, key])
     if asked.json:
         told = {name: value for name, value in record_of(key).items() if name != "sha256"}
         print(orjson.dumps({"key": shown, **told}).decode())
     else:
         print(shown)  # alone on stdout: KEY=$(trunkline keys create ...)
-        print(f"key {key_id} of {key.name}: {_may(key)}. It is shown this once; {file} keeps a hash.", file=sys.stderr)
+        print(f"key {key_id} of {key.name}: {_may(key)}. It is shown this once; {store} keeps a hash.", file=sys.stderr)
     return 0
 
 
-def _list(file: KeyFile, asked: argparse.Namespace) -> int:
-    keys = file.read() or []
+def _list(store: Store, asked: argparse.Namespace) -> int:
+    keys = store.read() or []
     if asked.json:
         told = [{name: value for name, value in record_of(key).items() if name != "sha256"} for key in keys]
         print(orjson.dumps({"keys": told}).decode())
     elif not keys:
-        print(f"{file}: no keys", file=sys.stderr)
+        print(f"{store}: no keys", file=sys.stderr)
     for key in keys if not asked.json else ():
         why = key.why_not(time.time())
         state = "good" if why is None else why.removeprefix("this key ").removeprefix("was ").removeprefix("has ")
@@ -90,7 +155,7 @@ def _list(file: KeyFile, asked: argparse.Namespace) -> int:
     return 0
 
 
-def _revoke(file: KeyFile, asked: argparse.Namespace) -> int:
+def _revoke(store: Store, asked: argparse.Namespace) -> int:
     revoked: list[Key] = []
 
     def change(keys: list[Key]) -> list[Key]:
@@ -102,7 +167,7 @@ def _revoke(file: KeyFile, asked: argparse.Namespace) -> int:
         revoked.append(found[0] if found[0].revoked is not None else replace(found[0], revoked=time.time()))
         return [revoked[0] if key.id == revoked[0].id else key for key in keys]
 
-    file.change(change)
+    store.change(change)
     if asked.json:
         print(orjson.dumps({"id": revoked[0].id, "revoked": True}).decode())
     else:

@@ -39,12 +39,13 @@ Row = Mapping[str, Any]
 """A target, as the feed tells it."""
 
 
-def live(url: str, out: TextIO | None = None) -> int:
-    """Shows it until ctrl-C. Returns the exit status: 1 if what answers there is no gateway, 2 if `url` is no address."""
+def live(url: str, key: str | None = None, out: TextIO | None = None) -> int:
+    """Shows it until ctrl-C. `key`: where the gateway asks for one. Returns the exit status: 1 if what answers there is no gateway,
+    or lets nobody in, 2 if `url` is no address."""
     out = out if out is not None else sys.stdout
     shown: _Screen | _Lines = _Screen(out) if out.isatty() else _Lines(out)
     try:
-        for frame in _frames(url.rstrip("/"), shown):
+        for frame in _frames(url.rstrip("/"), key, shown):
             shown.show(frame)
         return 1
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, ssl.SSLError):
@@ -61,17 +62,21 @@ def live(url: str, out: TextIO | None = None) -> int:
             shown.close()
 
 
-def _frames(url: str, shown: _Screen | _Lines) -> Iterator[Row]:
+def _frames(url: str, key: str | None, shown: _Screen | _Lines) -> Iterator[Row]:
     """`standing` events, over as many connections as it takes. Ends where what answers is no gateway."""
     # A gateway is reached directly, whatever proxies the environment names; certificates are those of the system.
     verify = ssl.create_default_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with httpx.Client(verify=verify, trust_env=False, timeout=SILENT) as client:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with httpx.Client(verify=verify, trust_env=False, timeout=SILENT, headers=headers) as client:
         while True:
             try:
                 with client.stream("GET", f"{url}/v1/telemetry") as response:
                     if response.status_code == 200:
                         yield from _standings(response)
                         shown.gone(f"{url} ended the feed")
+                    elif response.status_code in (401, 403):
+                        shown.failed(f"{url}: {_reason(response)} (TRUNKLINE_KEY is where this command finds a key)")
+                        return
                     elif response.status_code >= 500:
                         shown.gone(f"{url} answers {response.status_code}: {_reason(response)}")
                     else:

@@ -48,8 +48,8 @@ async def gateway_process(
     """`more`: arguments of `trunkline serve`; `verify`: who its certificate is trusted by; `redis`: the URL of what it shares;
     `reached_at`: its own, for other replicas.
     Keys of cloud providers are kept from it."""
-    env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    env |= {"REDIS_URL": redis, "TRUNKLINE_URL": reached_at}
+    theirs = (name for name in os.environ if not name.endswith("_API_KEY") and name != "TRUNKLINE_KEYS")
+    env = {name: os.environ[name] for name in theirs} | {"REDIS_URL": redis, "TRUNKLINE_URL": reached_at}
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--config", str(config), *more]
     began = monotonic()
     process = await asyncio.create_subprocess_exec(

@@ -25,14 +25,28 @@ class Clocks:
     unix: Callable[[], float]
 
 
+Changed = Callable[[Key, Meter], None]
+"""Told that something was used, or is over."""
+
+
+def _nobody(key: Key, meter: Meter) -> None:
+    """Keys without limits, and gateways alone, have nobody to tell."""
+
+
 class Grant:
     """Of no key: everything is allowed and nothing is counted. `hold` and `end` come in pairs: the last `end` gives back what
     the request had reserved, and its place among the key's `streams`."""
 
-    __slots__ = ("_clocks", "_held", "_meter", "_reserved", "key", "left")
+    __slots__ = ("_changed", "_clocks", "_held", "_meter", "_reserved", "key", "left")
 
-    def __init__(self, key: Key | None = None, meter: Meter | None = None, clocks: Clocks | None = None) -> None:
-        self.key, self._meter, self._clocks = key, meter, clocks
+    def __init__(
+        self,
+        key: Key | None = None,
+        meter: Meter | None = None,
+        clocks: Clocks | None = None,
+        changed: Changed = _nobody,
+    ) -> None:
+        self.key, self._meter, self._clocks, self._changed = key, meter, clocks, changed
         self.left: tuple[Left | None, Left | None] = (None, None)
         self._held, self._reserved = 0, 0
 
@@ -66,12 +80,16 @@ class Grant:
 
     def tokens(self, count: int) -> None:
         """So many were used."""
-        if count > 0 and self._meter is not None and self._clocks is not None:
-            self._meter.tokens.add(count, self._clocks.now())
+        if count > 0 and self.key is not None and self._meter is not None and self._clocks is not None:
+            now = self._clocks.now()
+            self._meter.tokens.add(count, now)
+            self._meter.owed_tokens.add(count, now)
+            self._changed(self.key, self._meter)
 
     def charge(self, usd: float) -> None:
-        if usd > 0 and self._meter is not None and self._clocks is not None:
+        if usd > 0 and self.key is not None and self._meter is not None and self._clocks is not None:
             self._meter.charge(usd, self._clocks.unix())
+            self._changed(self.key, self._meter)
 
     def hold(self) -> None:
         """Something goes on beyond the request: a call does. To be ended as well."""
@@ -84,6 +102,7 @@ class Grant:
             self._meter.open -= 1
             self._meter.reserved -= self._reserved
             self._reserved = 0
+            self._changed(self.key, self._meter)
 
 
 OPEN = Grant()

@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -44,6 +44,17 @@ class Limits:
     tokens: int | None = None
     streams: int | None = None
     budget: Budget | None = None
+
+    def divided(self, replicas: int) -> Limits:
+        """The share of one of so many, rounded down: together they never exceed it."""
+        if replicas == 1:
+            return self
+        return replace(
+            self,
+            requests=None if self.requests is None else self.requests // replicas,
+            tokens=None if self.tokens is None else self.tokens // replicas,
+            streams=None if self.streams is None else self.streams // replicas,
+        )
 
     @property
     def exist(self) -> bool:

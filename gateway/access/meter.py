@@ -37,13 +37,19 @@ class Left:
 
 @dataclass(slots=True)
 class Meter:
-    """`open`: under way now; `reserved`: tokens that those may still use; `spent`: US dollars by day and by month."""
+    """`open`: under way now; `reserved`: tokens that those may still use; `spent`: US dollars by day and by month.
+    `owed_`: used and not told to the other replicas; `others_`: what they used, as last told (of tokens: until when that counts)."""
 
     requests: Window = field(default_factory=Window)
     tokens: Window = field(default_factory=Window)
     open: int = 0
     reserved: int = 0
     spent: dict[str, float] = field(default_factory=dict)
+    owed_requests: Window = field(default_factory=Window)
+    owed_tokens: Window = field(default_factory=Window)
+    others_tokens: tuple[int, float] = (0, 0.0)
+    others_spent: dict[str, float] = field(default_factory=dict)
+    told_left: tuple[Left | None, Left | None, float] = (None, None, 0.0)
 
     def refusal(self, limits: Limits, now: float, unix: float) -> GatewayError | None:
         """Why one more request is refused. What is refused counts for nothing."""
@@ -52,7 +58,7 @@ class Meter:
             return budget_spent(budget, unix)
         if limits.requests is not None and self.requests.used(now) >= limits.requests:
             return LimitReached(f"{limits.requests} requests a minute", self.requests.frees(now))
-        if limits.tokens is not None and self.tokens.used(now) + self.reserved >= limits.tokens:
+        if limits.tokens is not None and self.tokens_used(now) >= limits.tokens:
             return LimitReached(f"{limits.tokens} tokens a minute", self.tokens.frees(now) or BUSY)
         if limits.streams is not None and self.open >= limits.streams:
             return LimitReached(f"{limits.streams} requests at once", BUSY)
@@ -72,7 +78,7 @@ class Meter:
             return
         if tokens > limits.tokens:
             raise LimitReached(f"{limits.tokens} tokens a minute, and the request asks for {tokens}", None)
-        if self.tokens.used(now) + self.reserved + tokens > limits.tokens:
+        if self.tokens_used(now) + tokens > limits.tokens:
             raise LimitReached(f"{limits.tokens} tokens a minute", self.tokens.frees(now) or BUSY)
         self.reserved += tokens
 
@@ -84,7 +90,13 @@ class Meter:
             self.spent[period] = self.spent.get(period, 0.0) + usd
 
     def spent_in(self, budget: Budget, unix: float) -> float:
-        return self.spent.get(period_of(budget.per, unix), 0.0)
+        period = period_of(budget.per, unix)
+        return self.spent.get(period, 0.0) + self.others_spent.get(period, 0.0)
+
+    def tokens_used(self, now: float) -> int:
+        """By all replicas, as far as is known here, and what is set aside."""
+        others, until = self.others_tokens
+        return self.tokens.used(now) + self.reserved + (others if now < until else 0)
 
     def left(self, limits: Limits, now: float) -> tuple[Left | None, Left | None]:
         """Of requests, and of tokens."""
@@ -93,7 +105,7 @@ class Meter:
             used = self.requests.used(now)
             requests = Left(limits.requests, max(0, limits.requests - used), self.requests.frees(now))
         if limits.tokens is not None:
-            used = self.tokens.used(now) + self.reserved
+            used = self.tokens_used(now)
             tokens = Left(limits.tokens, max(0, limits.tokens - used), self.tokens.frees(now))
         return requests, tokens
 

@@ -32,6 +32,16 @@ class Window:
         else:
             self._slices.append([second, amount])
         self._used += amount
+        if len(self._slices) > SPAN + 2:
+            self.used(now)
+
+    def put_back(self, other: Window) -> None:
+        """What another has counted, as long ago as it did."""
+        merged: dict[int, int] = {}
+        for second, amount in (*self._slices, *other._slices):
+            merged[second] = merged.get(second, 0) + amount
+        self._slices = deque([second, amount] for second, amount in sorted(merged.items()))
+        self._used = sum(merged.values())
 
     def frees(self, now: float) -> float:
         """Seconds until the oldest of it comes back; 0 where nothing was used."""

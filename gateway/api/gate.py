@@ -114,7 +114,7 @@ def _counts(scope: Scope) -> bool:
 
 def _shown(scope: Scope) -> str:
     """The key in the headers: as OpenAI's clients send it, as Anthropic's do, or as Azure's. Raises KeyRefused, BadRequest."""
-    if _IN_ADDRESS.search(scope["query_string"]):
+    if scope["query_string"] and _IN_ADDRESS.search(scope["query_string"]):
         # Addresses are written down by every proxy and browser on the way.
         raise BadRequest("a key must not stand in the address, where logs would keep it: send Authorization: Bearer")
     found: list[bytes] = []

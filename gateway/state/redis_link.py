@@ -39,7 +39,7 @@ class RedisLink:
 
     def __init__(self, url: str, me: str, patience: float) -> None:
         self._me, self._patience = me, patience
-        self._pool = _pool(url, patience)
+        self._pool = pool_of(url, patience)
         self._redis = Redis(connection_pool=self._pool)
         database = f"{PREFIX}{self._pool.connection_kwargs.get('db', 0)}:"
         self._news, self._echo = f"{database}news", f"{database}echo:{me}"
@@ -141,7 +141,7 @@ class Subscription:
             await self._pool.release(self._connection)
 
 
-def _pool(url: str, patience: float) -> ConnectionPool:
+def pool_of(url: str, patience: float) -> ConnectionPool:
     try:
         asked: dict[str, Any] = dict(parse_url(url))
         ours = {

@@ -269,3 +269,22 @@ async def test_no_key_is_in_a_log_line_or_a_repr(tmp_path: Path, caplog: pytest.
             assert gateway.key.rpartition("_")[2] not in said
             assert found.digest.hex() not in said
             assert "ab" * 24 not in said
+
+
+async def test_a_call_is_there_for_its_own_key_alone_and_counts_until_it_is_over(tmp_path: Path) -> None:
+    other, key = made(name="other")
+    async with guarded(tmp_path, Limits(streams=1), more=[key]) as gateway:
+        mine, theirs = bearer(gateway.key), bearer(other)
+        offer = {"content-type": "application/sdp", **mine}
+        called = await gateway.http.post("/v1/realtime/calls?model=agent", headers=offer, content=CHROMIUM)
+        assert called.status_code == 201, called.text
+        at = called.headers["location"]
+        call = at.rpartition("/")[2]
+        assert gateway.access.open_of(gateway.key) == 1
+        assert (await gateway.ask()).status_code == 429
+        assert (await gateway.http.get(f"/v1/calls/{call}", headers=mine)).status_code == 200
+        for method, path in (("GET", f"/v1/calls/{call}"), ("DELETE", at), ("POST", f"{at}/hangup")):
+            assert (await gateway.http.request(method, path, headers=theirs)).status_code == 404
+        assert (await gateway.http.post(f"{at}/hangup", headers=mine)).status_code == 200
+        await until(lambda: gateway.access.open_of(gateway.key) == 0)
+        assert (await gateway.ask()).status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import sys
 from pathlib import Path
@@ -157,8 +158,10 @@ async def test_it_serves_all_machines_to_those_with_a_key_and_logs_none(tmp_path
             answer = await http.post("/v1/chat/completions", json=asked, headers=bearer(shown))
             assert answer.status_code == 200
             assert (await http.get("/v1/models", params={"key": shown})).status_code == 400
+        assert "TRUNKLINE_KEY is where" in await _watched(url, "")
+        assert "chat fake/words-5" in await _watched(url, shown)
     log = "".join(gateway.log)
-    assert "1 keys are good" in log
+    assert "keys.json was read: 1 keys" in log
     assert shown.rpartition("_")[2] not in log
 
 
@@ -176,6 +179,25 @@ async def test_whoever_insists_is_served_without_keys_and_warned(tmp_path: Path)
 def _create(capsys: pytest.CaptureFixture[str], name: str) -> str:
     assert keys("create", name) == 0
     return capsys.readouterr().out.strip()
+
+
+async def _watched(url: str, key: str) -> str:
+    """The first lines of `trunkline routes --live`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "routes", "--live", "--url", url),
+        cwd=ROOT,
+        env=os.environ | {"TRUNKLINE_KEY": key},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            return (await process.stdout.readline()).decode()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
 
 
 async def _made_beside(config: Path) -> str:
