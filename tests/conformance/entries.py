@@ -13,7 +13,7 @@ from _pytest.mark import ParameterSet
 from gateway.contract.audio import Audio
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Kind
-from providers import anthropic, fake, gemini, local_llm, local_stt, local_tts, openai, openai_compatible
+from providers import anthropic, fake, gemini, litellm, local_llm, local_stt, local_tts, openai, openai_compatible
 from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http
@@ -127,11 +127,17 @@ _WORKER: frozenset[Scene] = frozenset({"answers", "endless", "killed"})
 _TEXT: list[Input] = ["Is anybody there? ", "This takes some time to say, and a little more after that."]
 _SOUND: list[Input] = [Audio(tone(300, 1.0, 16_000).tobytes(), 16_000)] * 4
 
+_LITELLM = over_http(litellm.Provider, OPENAI, "openai/model-1")
+
+_WARNS = ("ignore:Accessing the 'model_:DeprecationWarning", "ignore:coroutine 'OpenAIChat:RuntimeWarning")
+"""Of LiteLLM's: a field that pydantic moved, and what it has not begun of a request when that is cancelled."""
+
 ENTRIES = [
     Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
     Entry("openai", "llm", frozenset(OPENAI), over_http(openai.Provider, OPENAI), "wire"),
     Entry("gemini", "llm", frozenset(GEMINI), over_http(gemini.Provider, GEMINI), "wire"),
     Entry("anthropic", "llm", frozenset(ANTHROPIC), over_http(anthropic.Provider, ANTHROPIC), "wire"),
+    Entry("litellm", "llm", frozenset(OPENAI), _LITELLM, "wire", warns=_WARNS),
     _fake("llm", []),
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),
@@ -146,11 +152,12 @@ assert set(OPENAI) | {"killed"} == set(get_args(Scene)), "every scene is played 
 
 def playing(*scenes: Scene) -> list[ParameterSet]:
     """The entries that can play all of them, as parameters of a test."""
-    return [
-        pytest.param(entry, id=str(entry), marks=[getattr(pytest.mark, entry.mark)] if entry.mark else [])
-        for entry in ENTRIES
-        if entry.scenes >= set(scenes)
-    ]
+    return [pytest.param(entry, id=str(entry), marks=_marks(entry)) for entry in ENTRIES if entry.scenes >= set(scenes)]
+
+
+def _marks(entry: Entry) -> list[pytest.MarkDecorator]:
+    marks = [getattr(pytest.mark, entry.mark)] if entry.mark else []
+    return [*marks, *(pytest.mark.filterwarnings(each) for each in entry.warns)]
 
 
 def played(*scenes: Scene) -> list[ParameterSet]:

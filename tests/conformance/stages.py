@@ -24,6 +24,7 @@ from gateway.contract.provider import (
     SpeechToSpeech,
     SpeechToText,
     TextToSpeech,
+    Warmable,
 )
 from gateway.contract.requests import (
     ChatRequest,
@@ -82,7 +83,8 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`inputs`: what makes an ordinary turn; `tokens`: of an ordinary llm answer, at most."""
+    """`inputs`: what makes an ordinary turn; `tokens`: of an ordinary llm answer, at most; `warns`: filters for warnings that
+    its library gives of itself."""
 
     name: str
     kind: Kind
@@ -91,6 +93,7 @@ class Entry:
     mark: Literal["wire", "models", ""] = ""
     inputs: Callable[[], list[Input]] = list
     tokens: int | None = None
+    warns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}-{self.kind}"
@@ -157,8 +160,10 @@ def content(event: ProviderEvent) -> int | None:
 class HttpStage:
     """A provider whose upstream is an HTTP server on a socket of this process."""
 
-    def __init__(self, provider: object, upstream: Upstream, scripts: Mapping[Scene, Script | str]) -> None:
-        self.provider, self._upstream, self._scripts = provider, upstream, scripts
+    def __init__(
+        self, provider: object, upstream: Upstream, scripts: Mapping[Scene, Script | str], model: str = "model-1"
+    ) -> None:
+        self.provider, self._upstream, self._scripts, self._model = provider, upstream, scripts, model
 
     @property
     def used(self) -> int:
@@ -171,7 +176,7 @@ class HttpStage:
             self._upstream.play(self._scripts[scene])
 
     def model(self) -> str:
-        return "model-1"
+        return self._model
 
     async def until_asked(self) -> None:
         await self._upstream.until(lambda: self._upstream.busy > 0)
@@ -181,15 +186,17 @@ class HttpStage:
 
 
 def over_http(
-    build: Callable[[Settings], object], scripts: Mapping[Scene, Script | str]
+    build: Callable[[Settings], object], scripts: Mapping[Scene, Script | str], model: str = "model-1"
 ) -> Callable[[], AbstractAsyncContextManager[HttpStage]]:
-    """The stage of a provider that is given its upstream's address as base_url."""
+    """The stage of a provider that is given its upstream's address as base_url, and warmed if it can be."""
 
     @asynccontextmanager
     async def stage() -> AsyncGenerator[HttpStage]:
         async with Upstream() as upstream:
             async with _closing(build(Settings("acme", upstream.url, KEY))) as provider:
-                yield HttpStage(provider, upstream, scripts)
+                if isinstance(provider, Warmable):
+                    await provider.warm(model, ())
+                yield HttpStage(provider, upstream, scripts, model)
             await upstream.until(lambda: upstream.open == 0)  # a provider that is closed keeps no connection
 
     return stage
