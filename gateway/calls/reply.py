@@ -9,32 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import replace
 
 from gateway.calls import sentences
 from gateway.calls.commands import Asked
 from gateway.calls.events import (
-    Cause,
-    Interrupted,
-    ItemTruncated,
-    Measured,
-    Problem,
     Rerouted,
-    Response,
-    ResponseBegan,
-    ResponseEnded,
-    ResponseSpoke,
-    ResponseText,
-    Silenced,
-    Sounded,
-    Sounding,
 )
-from gateway.calls.history import Item
-from gateway.calls.ledger import Heard
 from gateway.calls.leg import Line
 from gateway.calls.playout import Track
 from gateway.calls.timeline import Stage, Turn
 from gateway.calls.transport import PLAYOUT_RATE
+from gateway.calls.utterance import Utterance
 from gateway.contract.channel import Channel
 from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError
@@ -48,32 +33,18 @@ MOVES = 3
 """Times the speech of one answer may move to another tts stream after it had begun."""
 
 
-class Reply:
-    """`script`: said as it is, instead of asking a language model (a greeting). `turn`: whose timeline it fills."""
+class Reply(Utterance):
+    """`script`: said as it is, instead of asking a language model (a greeting)."""
 
     def __init__(self, line: Line, turn: Turn, asked: Asked | None = None, script: str | None = None) -> None:
-        self._line, self._turn, self._asked, self._script = line, turn, asked or Asked(), script
+        self._asked, self._script = asked or Asked(), script
         modality = (self._asked.output_modalities or [line.session.modality])[0]
-        self.response = Response(line.new_id("resp"), modality, metadata=self._asked.metadata)
-        self.track: Track | None = line.playout.track(self) if modality == "audio" else None
-        self.making = True
-        """Whether there is more to come from the models."""
+        super().__init__(line, turn, modality, self._asked.metadata)
         self._clauses = sentences.Clauses(line.rules.cuts)
         self._speak_next = Channel[Input]()
         self._unsaid: deque[str] = deque()  # clauses sent to the tts and not flushed by it
         self._thinking: asyncio.Task[None] | None = None
-        self._failure: tuple[Stage, GatewayError] | None = None
-        self._usage: Usage | None = None
-        self._finish: Finished | None = None
-        self._interrupted = False
         self._moved: str | None = None  # why the speech goes on with another stream
-
-    @property
-    def item_id(self) -> str | None:
-        return self.response.item_id
-
-    def begin(self) -> None:
-        self._line.tell(ResponseBegan(self.response))
 
     async def run(self) -> None:
         """Make the answer. Returns when all of it is in the playout, or it failed."""
@@ -82,43 +53,6 @@ class Reply:
             if self.track is not None:
                 group.create_task(self._speak(self.track))
         self._conclude()
-
-    def interrupt(self, heard: Heard | None, cause: Cause) -> None:
-        """The playout was flushed, and `heard` is what the caller had heard by then (None: it was not to be heard)."""
-        missed = self.making or (heard is not None and not heard.whole)
-        self._interrupted = True
-        if missed:
-            self._keep_heard(self.response.text if heard is None else heard.text)
-        if self.track is not None and self.track.handed:
-            self._line.tell(Silenced(self.response.id))
-        if self.making:
-            self._end(replace(self.response, status="cancelled", cause=cause))
-        if missed and heard is not None and self.item_id is not None:
-            self._line.tell(ItemTruncated(self.item_id, heard.seconds))
-            self._line.tell(Interrupted(self._turn.id, heard.text, heard.estimated))
-        self._done()
-
-    def truncate(self, seconds: float) -> bool:
-        """The client says so much of it was played. It may know better than our estimate, never more than was sent."""
-        if self.track is None or self.item_id is None or self.making or (not self.track.over and not self.track.stale):
-            return False
-        if seconds * PLAYOUT_RATE < self.track.handed:
-            self._keep_heard(self.track.ledger.heard(int(seconds * PLAYOUT_RATE)).text)
-        self._line.tell(ItemTruncated(self.item_id, min(seconds, self.track.handed / PLAYOUT_RATE)))
-        return True
-
-    # Listener of the playout
-
-    def sounding(self) -> None:
-        self._line.tell(Sounding(self.response.id))
-
-    def audible(self) -> None:
-        self._turn.mark("first_sent")
-        self._line.tell(Measured(self._turn))
-
-    def sounded(self) -> None:
-        self._line.tell(Sounded(self.response.id))
-        self._done()
 
     # llm
 
@@ -147,25 +81,16 @@ class Reply:
                         self._wrote(text)
                     case Usage():
                         self._usage = event
-                    case Finished():
-                        self._finish = event
+                    case Finished(reason):
+                        self._reason = reason
 
     def _wrote(self, text: str) -> None:
         if not text:
             return
         if self._script is None:
             self._turn.mark("llm_first_token")
-        if self.item_id is None:
-            self._open_item()
-        self.response = replace(self.response, text=self.response.text + text)
-        self._line.tell(ResponseText(self.response, text))
+        self._write(text)
         self._say(self._clauses.feed(text))
-
-    def _open_item(self) -> None:
-        item = Item(self._line.new_id("item"), "assistant", None, self.response.modality, "in_progress")
-        previous = self._line.history.add(item)
-        self.response = replace(self.response, item_id=item.id)
-        self._line.tell(ResponseSpoke(self.response, item, previous))
 
     def _say(self, clauses: list[str]) -> None:
         if self.track is None:
@@ -236,8 +161,6 @@ class Reply:
             self._unsaid.popleft()
             track.ledger.flushed()
 
-    # the end
-
     def _served(self, stage: Stage, answer: Answer) -> None:
         target = str(answer.target)
         self._turn.targets[stage] = target
@@ -247,60 +170,6 @@ class Reply:
             self._moved = None
         if reasons:
             self._line.tell(Rerouted(stage, target, "; ".join(reasons)))
-
-    def _fail(self, stage: Stage, error: GatewayError) -> None:
-        if self._failure is None:
-            self._failure = (stage, error)
-            log.warning("answer %s: %s failed: %s", self.response.id, stage, type(error).__name__)
-
-    def _conclude(self) -> None:
-        """Everything was made, or a stage failed; what is in the playout is still heard."""
-        if self._interrupted:
-            return
-        response = self.response
-        if self._failure is not None:
-            stage, error = self._failure
-            response = replace(response, status="failed", failure=f"{stage}_failed")
-            self._line.tell(Problem("server_error", f"{stage}_failed", f"no {stage} target answered: {error}"))
-        elif self._finish is not None and self._finish.reason == "length":
-            response = replace(response, status="incomplete", cause="max_output_tokens")
-        elif self._finish is not None and self._finish.reason == "content_filter":
-            response = replace(response, status="incomplete", cause="content_filter")
-        else:
-            response = replace(response, status="completed")
-        self._keep_made(response)
-        self._end(response)
-        if self.track is None:
-            self._done()
-            return
-        self.track.finish()
-        if self.track.over and not self.track.handed:
-            self._done()
-
-    def _keep_made(self, response: Response) -> None:
-        """The history gets what will have been heard when the playout is done."""
-        if self.item_id is None:
-            return
-        if self._failure is not None and self.track is not None:
-            self._keep_heard(self.track.ledger.heard(self.track.ledger.samples).text)
-        else:
-            self._line.history.said(self.item_id, response.text.strip())
-
-    def _keep_heard(self, text: str) -> None:
-        # An item of which nothing was heard stays, empty: clients ask for it. No model is shown it.
-        if self.item_id is not None:
-            self._line.history.said(self.item_id, text.strip(), interrupted=True)
-
-    def _end(self, response: Response) -> None:
-        self.making = False
-        self.response = replace(response, usage=self._usage)
-        previous = None if self.item_id is None else self._line.history.before(self.item_id)
-        self._line.tell(ResponseEnded(self.response, previous))
-
-    def _done(self) -> None:
-        if not self._turn.done:
-            self._turn.done = True
-            self._line.tell(Measured(self._turn))
 
 
 def _sample(word: Word) -> int:
