@@ -218,6 +218,7 @@ ITEMS: list[Any] = [
         "status": "completed",
         "type": "message",
     },
+    {"role": "assistant", "content": "Well done"},
 ]
 
 
@@ -258,6 +259,7 @@ async def test_what_is_asked_is_told_in_types() -> None:
         Message("tool", (Text("1"),), (), "c1"),
         Message("tool", (Text("2"),), (), "c2"),
         Message.of("assistant", "Done"),
+        Message.of("assistant", "Well done"),
     )
     assert asked.tools == (Tool("f", "does", orjson.dumps(SCHEMA).decode(), True),)
     assert (asked.tool_choice, asked.parallel_tool_calls) == (ToolChoice("function", "f"), False)
@@ -454,3 +456,21 @@ async def responses_endless(exchange: Exchange) -> None:
     for number in range(4, 10_000):
         await exchange.send(responses.word(" w", number))
         await asyncio.sleep(0.01)
+
+
+async def test_a_caller_that_leaves_with_the_last_event_had_the_whole_answer() -> None:
+    """Though the upstream keeps its connection open."""
+
+    async def lingers(exchange: Exchange) -> None:
+        await exchange.head()
+        await exchange.send(responses.begins() + b"".join(responses.words(2)) + responses.ends(text(2), 6, 2))
+        await exchange.gone()
+
+    async with native(lingers) as (gateway, upstream):
+        stream = await gateway.openai.responses.create(**HELLO, stream=True)
+        async for event in stream:
+            if event.type == "response.completed":
+                break
+        await stream.close()
+        await upstream.until_left()
+        assert [sample.outcome for sample in gateway.samples] == ["ok"]
