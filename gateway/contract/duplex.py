@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 from gateway.contract.errors import ProviderError
 from gateway.contract.events import Events, ProviderEvent
@@ -54,14 +55,35 @@ class Codec(Protocol):
         """The socket was closed before `finished`: the last events where the protocol ends so; else it raises."""
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """A codec that does not wait for ever. What its protocol need not answer (a commit of nothing) it answers itself.
+
+    `patience`: seconds without a frame after which `late` is asked for events, counted anew from every frame and every input;
+    0 for at once, None while nothing is awaited.
+    """
+
+    patience: float | None
+
+    def late(self) -> Iterable[ProviderEvent]:
+        """What is to be said since no frame came. May raise. Changes `patience`, unless it is to be asked again."""
+
+
 async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) -> Events:
     """The events of one session on an open socket, which it leaves open: `socket` is closed by who opened it."""
     for frame in codec.begin():
         await socket.send(frame)
-    writer = _Writer(socket, codec, inputs)
+    patience = _Patience(codec)
+    writer = _Writer(socket, codec, inputs, patience)
     try:
         while not codec.finished:
-            frame_or_end = await socket.next()
+            try:
+                async with patience:
+                    frame_or_end = await socket.next()
+            except TimeoutError:
+                for event in patience.late():
+                    yield event
+                continue
             if frame_or_end is None:
                 writer.check()
                 for event in codec.closed(socket.code, socket.reason):
@@ -74,11 +96,43 @@ async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) ->
         await writer.aclose()
 
 
+class _Patience:
+    """How long the next frame is waited for; `moved` by who writes, while another waits."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec if isinstance(codec, Patient) else None
+        self._clock: asyncio.Timeout | None = None
+
+    def late(self) -> Iterable[ProviderEvent]:
+        return self._codec.late() if self._codec is not None else ()
+
+    def moved(self) -> None:
+        """The codec may be waiting for something else now."""
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(self._until())
+
+    async def __aenter__(self) -> None:
+        self._clock = asyncio.timeout_at(self._until())
+        await self._clock.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._clock is not None
+        clock, self._clock = self._clock, None
+        await clock.__aexit__(kind, error, trace)
+
+    def _until(self) -> float | None:
+        if self._codec is None or self._codec.patience is None:
+            return None
+        return asyncio.get_running_loop().time() + self._codec.patience
+
+
 class _Writer:
     """Writes in a task of its own, since reading must not wait for it. An error of the codec's ends the reading too."""
 
-    def __init__(self, socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) -> None:
-        self._socket, self._codec, self._inputs = socket, codec, inputs
+    def __init__(self, socket: Socket, codec: Codec, inputs: AsyncIterator[Input], patience: _Patience) -> None:
+        self._socket, self._codec, self._inputs, self._patience = socket, codec, inputs, patience
         self._error: ProviderError | None = None
         self._task = asyncio.create_task(self._run())
 
@@ -97,7 +151,9 @@ class _Writer:
         try:
             while (item := await self._next()) is not None:
                 await self._send(self._codec.put(item))
+                self._patience.moved()
             await self._send(self._codec.end())
+            self._patience.moved()
             while self._codec.keep_alive is not None:
                 await asyncio.sleep(self._codec.keep_alive)
                 await self._send(self._codec.idle())

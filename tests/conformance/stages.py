@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from gateway.contract.audio import Audio
@@ -36,6 +36,7 @@ from gateway.contract.requests import (
     TranscribeRequest,
 )
 from gateway.contract.worker import Worker
+from tests.fakes.base import Behaviour, Fake
 from tests.upstreams import Script, Upstream
 
 Scene = Literal[
@@ -198,6 +199,56 @@ def over_http(
                     await provider.warm(model, ())
                 yield HttpStage(provider, upstream, scripts, model)
             await upstream.until(lambda: upstream.open == 0)  # a provider that is closed keeps no connection
+
+    return stage
+
+
+class SocketStage:
+    """A provider whose upstream is a fake of its WebSocket protocol (tests/fakes). `spare`: connections that the provider may
+    keep ready beside those in use."""
+
+    def __init__(
+        self, provider: object, fake: Fake, scenes: Mapping[Scene, Behaviour], model: str, spare: int = 0
+    ) -> None:
+        self.provider, self._fake, self._scenes, self._model, self._spare = provider, fake, scenes, model, spare
+
+    @property
+    def used(self) -> int:
+        return self._fake.asked
+
+    def play(self, scene: Scene) -> None:
+        if scene == "refused-connection":
+            self._fake.stop_listening()
+        self._fake.behaviour = replace(self._scenes[scene])
+
+    def model(self) -> str:
+        return self._model
+
+    async def until_asked(self) -> None:
+        await self._fake.until(lambda: self._fake.busy > 0)
+
+    async def until_free(self) -> None:
+        fake = self._fake
+        await fake.until(lambda: not fake.busy and fake.open <= self._spare)
+
+
+def over_socket(
+    build: Callable[[Settings], object],
+    fake: type[Fake],
+    scenes: Mapping[Scene, Behaviour],
+    model: str,
+    spare: int = 0,
+    options: Mapping[str, object] | None = None,
+) -> Callable[[], AbstractAsyncContextManager[SocketStage]]:
+    """The stage of a provider that is given its fake's address as base_url, and every connection closed when it is."""
+
+    @asynccontextmanager
+    async def stage() -> AsyncGenerator[SocketStage]:
+        upstream = fake()
+        async with upstream.running() as url:
+            async with _closing(build(Settings("acme", url, KEY, options or {}))) as provider:
+                yield SocketStage(provider, upstream, scenes, model, spare)
+            await upstream.until_left()
 
     return stage
 

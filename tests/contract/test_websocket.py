@@ -166,6 +166,35 @@ async def test_a_session_is_kept_alive_while_nothing_is_said() -> None:
             assert [await anext(events) for _ in range(3)] == [Ready(), TextDelta("alive"), TextDelta("alive")]
 
 
+class Tired(Parrot):
+    """Answers a turn itself where nobody else does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience: float | None = None
+
+    def put(self, item: Input) -> Iterable[Frame]:
+        self.patience = 0.0
+        return []
+
+    def late(self) -> Iterable[ProviderEvent]:
+        self.patience = None
+        return [TextDelta("late")]
+
+
+async def test_what_nobody_answers_is_answered_by_a_codec_that_does_not_wait_for_ever() -> None:
+    inputs: Channel[Input] = Channel()
+    async with server(echo) as url, aclosing(talk(url, Tired(), inputs)) as events:
+        assert await anext(events) == Ready()
+        for _ in range(2):
+            waiting = asyncio.create_task(anext(events))
+            await asyncio.sleep(0)
+            inputs.put(Commit())
+            assert await asyncio.wait_for(waiting, SOON) == TextDelta("late")
+        inputs.close()
+        assert await anext(events) == Finished()
+
+
 async def test_what_a_codec_cannot_say_ends_the_session_with_its_reason() -> None:
     inputs: Channel[Input] = Channel()
     inputs.put("one")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -62,13 +62,15 @@ class Dropped(Exception):
 
 
 class Fake:
-    """`sessions`: every connection so far; `open`: how many there are now."""
+    """`sessions`: every connection so far; `open`: how many there are now; `asked`: upgrades, also those refused."""
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour or Behaviour()
         self.sessions: list[Session] = []
+        self.asked = 0
         self.open = 0
         self._changed = asyncio.Condition()
+        self._server: Server | None = None
 
     def refuse(self, request: Request) -> Response | None:
         """Of an upgrade that is refused."""
@@ -89,14 +91,38 @@ class Fake:
         """Its address, `ws://127.0.0.1:PORT`. `more`: for websockets' `serve`."""
         settings: dict[str, Any] = {"compression": None, "max_size": 1 << 24, "process_request": self._upgrade, **more}
         async with serve(self._serve, "127.0.0.1", port, **settings) as server:
+            self._server = server
             yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+    @property
+    def busy(self) -> int:
+        """Open sessions in which something was said."""
+        return sum(bool(each.frames) and not each.over for each in self.sessions)
+
+    async def heard(self, connection: ServerConnection, session: Session) -> AsyncIterator[str | bytes]:
+        """The frames as they come, noted."""
+        async for frame in connection:
+            session.frames.append(frame)
+            if len(session.frames) == 1:
+                await self._count(0)
+            yield frame
+
+    async def until(self, met: Callable[[], bool], within: float = 1.0) -> None:
+        """Something is so, as sessions come, go and begin to talk. TimeoutError otherwise."""
+        async with asyncio.timeout(within), self._changed:
+            await self._changed.wait_for(met)
 
     async def until_left(self, within: float = 1.0) -> None:
         """No session is open. TimeoutError otherwise."""
-        async with asyncio.timeout(within), self._changed:
-            await self._changed.wait_for(lambda: not self.open)
+        await self.until(lambda: not self.open, within)
+
+    def stop_listening(self) -> None:
+        """Nobody is there any more."""
+        assert self._server is not None
+        self._server.close(close_connections=False)
 
     async def _upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.asked += 1
         return self.refuse(request)
 
     async def _serve(self, connection: ServerConnection) -> None:
