@@ -16,9 +16,12 @@ from gateway.contract.errors import Refused
 from gateway.contract.messages import Tool
 from gateway.contract.requests import ChatRequest, Thinking, ToolChoice
 from providers import _anthropic_messages as messages
+from providers._anthropic_schema import supported
 
 LEAST_BUDGET = 1024
 """Tokens of thinking: Anthropic takes no less."""
+_NOT_COUNTED = {"max_tokens", "stream", "stop_sequences", "metadata", "temperature", "top_k", "top_p", "service_tier"}
+"""Refused where tokens are counted."""
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 
@@ -64,6 +67,12 @@ def encode(model: str, request: ChatRequest, defaults: Defaults) -> bytes:
         raise Refused("the request cannot be written as JSON", code="invalid_json") from None
 
 
+def encode_count(model: str, request: ChatRequest, defaults: Defaults) -> bytes:
+    """The body that asks how many tokens a request would be. Raises Refused."""
+    body = orjson.loads(encode(model, request, defaults))
+    return orjson.dumps({name: value for name, value in body.items() if name not in _NOT_COUNTED})
+
+
 def _built(request: ChatRequest, defaults: Defaults) -> dict[str, Any]:
     limit = request.max_tokens or defaults.max_tokens
     thinking, output = _thinking(request, limit, defaults)
@@ -73,7 +82,7 @@ def _built(request: ChatRequest, defaults: Defaults) -> dict[str, Any]:
     if request.format is not None and request.format.schema is not None:
         output["format"] = {
             "type": "json_schema",
-            "schema": messages.parsed(request.format.schema, "the answer's schema"),
+            "schema": supported(messages.parsed(request.format.schema, "the answer's schema")),
         }
     options: dict[str, Any] = {
         "system": system,
@@ -142,7 +151,8 @@ def _choice(request: ChatRequest) -> dict[str, Any] | None:
 
 def _tool(tool: Tool) -> dict[str, Any]:
     schema = messages.parsed(tool.parameters, "a tool's parameters")
-    told: dict[str, Any] = {"name": tool.name, "input_schema": {"type": "object", **schema}}
+    schema = {"type": "object", **schema}
+    told: dict[str, Any] = {"name": tool.name, "input_schema": supported(schema) if tool.strict else schema}
     if tool.description:
         told["description"] = tool.description
     if tool.strict is not None:

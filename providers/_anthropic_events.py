@@ -192,6 +192,18 @@ def whole(body: bytes, provider: str, failed: Failed, forward: bool) -> list[Pro
     return [*events, *([usage(used)] if used else []), Finished(_reason(answer.get("stop_reason")))]
 
 
+def counted(body: bytes, provider: str) -> int:
+    """The answer of count_tokens. Raises Unavailable."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    tokens = _dict(answer).get("input_tokens")
+    if not isinstance(tokens, int):
+        raise Unavailable("garbage instead of a count", provider)
+    return tokens
+
+
 def usage(used: dict[str, Any]) -> Usage:
     """Anthropic counts what came from a cache, and what went into one, apart from its input tokens."""
     read, written = _count(used.get("cache_read_input_tokens")), _count(used.get("cache_creation_input_tokens"))

@@ -20,6 +20,8 @@ OPENING = "Hello."
 """Said by the user where the assistant spoke first: a conversation must begin with the user."""
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _DATA = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+_FOREIGN = re.compile(r"[a-z]+:|gAAAA")
+"""How the seals of others begin: of those who put their name before them, and OpenAI's, which are Fernet tokens."""
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -82,7 +84,7 @@ def may_think(conversation: Sequence[Message]) -> bool:
         if message.role == "user":
             return True
         if message.role == "assistant" and message.tool_calls:
-            return any(isinstance(part, Thought) and part.signature for part in message.parts)
+            return any(isinstance(part, Thought) and _sealed(part) for part in message.parts)
     return True
 
 
@@ -144,7 +146,7 @@ def _part(part: Part, thoughts: bool) -> Iterator[Block]:
         case File(url, name, cache):
             title = {"title": name} if name else {}
             yield marked({"type": "document", "source": _source(url), **title}, cache)
-        case Thought(text, str(seal), redacted) if thoughts and seal:
+        case Thought(text, seal, redacted) if thoughts and _sealed(part):
             yield (
                 {"type": "redacted_thinking", "data": seal}
                 if redacted
@@ -152,6 +154,11 @@ def _part(part: Part, thoughts: bool) -> Iterator[Block]:
             )
         case Sound():
             raise Refused("it does not hear audio")
+
+
+def _sealed(thought: Thought) -> bool:
+    """By Anthropic: a seal of another's would be refused."""
+    return bool(thought.signature) and not _FOREIGN.match(thought.signature or "")
 
 
 def _texts(message: Message) -> list[Block]:

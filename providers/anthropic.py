@@ -22,8 +22,8 @@ from gateway.contract.requests import ChatRequest, Request
 from gateway.contract.sse import EVENT_LIMIT
 from providers import _anthropic_errors as errors
 from providers import _options
-from providers._anthropic_body import Defaults, cannot, encode
-from providers._anthropic_events import MessageEvents, whole
+from providers._anthropic_body import Defaults, cannot, encode, encode_count
+from providers._anthropic_events import MessageEvents, counted, whole
 from providers._streamed import Streamed, beginning
 
 BASE_URL = "https://api.anthropic.com"
@@ -79,6 +79,15 @@ class Provider:
                 for event in events:
                     yield event
 
+    async def count(self, model: str, request: ChatRequest) -> int:
+        native = request.dialect == "messages" and request.body is not None
+        headers = {**self._fields(request, native), "accept": "application/json"}
+        body = encode_count(model, request, self._defaults)
+        async with self._client.post(f"{self._url}/count_tokens", headers, body) as answer:
+            if answer.status != 200:
+                raise await self._error(answer)
+            return counted(await read_up_to(answer, ERROR_LIMIT), self._name)
+
     def _fields(self, request: ChatRequest, native: bool) -> dict[str, str]:
         told = [*self._betas, request.headers.get("anthropic-beta", "") if native else ""]
         betas = {"anthropic-beta": ",".join(filter(None, told))} if any(told) else {}
@@ -109,8 +118,8 @@ def _url(base: str) -> str:
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError("base_url must be an http:// or https:// address")
-    if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError("base_url must hold neither a user, a password nor a fragment")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("base_url must hold neither a user, a password, a query nor a fragment")
     path = parts.path.rstrip("/")
     return parts._replace(path=path + ("/messages" if path.endswith("/v1") else "/v1/messages")).geturl()
 

@@ -7,6 +7,7 @@ from typing import TypedDict
 from gateway.api.exchange import Exchange
 from gateway.contract.errors import BadRequest
 from gateway.routing.engine import Answer
+from gateway.routing.route import Target
 
 LONGEST = 256
 
@@ -20,9 +21,13 @@ SSE = (
 def answered_by(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:
     """Who answered, and after how many attempts, this one included."""
     return (
-        (b"x-trunkline-target", str(answer.target).encode("ascii", "backslashreplace")),
+        target_header(answer.target),
         (b"x-trunkline-attempts", b"%d" % (len(answer.attempts) + 1)),
     )
+
+
+def target_header(target: Target) -> tuple[bytes, bytes]:
+    return (b"x-trunkline-target", str(target).encode("ascii", "backslashreplace"))
 
 
 def paid(answer: Answer) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from gateway.api.error_forms import MESSAGES, message_error
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import read_object
-from gateway.api.headers import SSE, answered_by, asked_for, dollars, paid
+from gateway.api.headers import SSE, answered_by, asked_for, dollars, paid, target_header
 from gateway.api.messages_events import MessageStream, WholeMessage, event
 from gateway.api.messages_wire import betas, estimated_tokens, messages_request
 from gateway.api.wire import route_of
@@ -45,10 +45,15 @@ class Messages:
                 await self._whole(exchange, answer, _thoughts(parsed))
 
     async def count(self, exchange: Exchange) -> None:
-        """An estimate, and said to be one: no target is asked."""
-        _, parsed = await self._read(exchange, answered=False)
-        body = orjson.dumps({"input_tokens": estimated_tokens(parsed)})
-        await exchange.reply(200, body, headers=_told(exchange, [(b"x-trunkline-tokens", b"estimated")]))
+        """As a target counts that can, else an estimate; `x-trunkline-tokens` says which."""
+        name, parsed = await self._read(exchange, answered=False)
+        counted = await self._engine.count(name, parsed)
+        if counted is None:
+            tokens, by = estimated_tokens(parsed), [(b"x-trunkline-tokens", b"estimated")]
+        else:
+            target, tokens = counted
+            by = [(b"x-trunkline-tokens", b"counted"), target_header(target)]
+        await exchange.reply(200, orjson.dumps({"input_tokens": tokens}), headers=_told(exchange, by))
 
     async def _read(self, exchange: Exchange, answered: bool = True) -> tuple[str, ChatRequest]:
         body = await read_object(exchange)

@@ -116,6 +116,13 @@ class Limited(Protocol):
 
 
 @runtime_checkable
+class CountsTokens(Protocol):
+    """Can say of how many tokens a prompt is, without answering it. Raises ProviderError."""
+
+    async def count(self, model: str, request: ChatRequest) -> int: ...
+
+
+@runtime_checkable
 class NeedsWeights(Protocol):
     """Runs on weights that `trunkline models pull` fetches."""
 

@@ -23,7 +23,7 @@ from gateway.contract.errors import (
     NoTargetAwake,
 )
 from gateway.contract.events import AnswerEvent
-from gateway.contract.requests import Input, Request
+from gateway.contract.requests import ChatRequest, Input, Request
 from gateway.routing.aside import Asides
 from gateway.routing.attempt import Attempt, is_whole
 from gateway.routing.boards import Boards
@@ -150,6 +150,15 @@ class Engine:
     def can(self, route: Route, request: Request) -> bool:
         """Whether any of its targets that are awake can do all that is asked."""
         return len(self._fleet.unfit(route, request)) < len(route.targets)
+
+    async def count(self, route: str, request: ChatRequest) -> tuple[Target, int] | None:
+        """The tokens of the prompt and who counted them, if a target of the route can. Raises NoSuchRoute."""
+        fleet = self._fleet
+        fleet.open += 1
+        try:
+            return await fleet.count(self.route(route), request)
+        finally:
+            fleet.left()
 
     def open(
         self,

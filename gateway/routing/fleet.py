@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.contract.provider import Limited
+from gateway.contract.errors import ProviderError
+from gateway.contract.provider import CountsTokens, Limited
 from gateway.contract.requests import ChatRequest, Request
 from gateway.routing.route import Route, Target
+
+COUNTED_WITHIN = 5.0
+"""Seconds a target may take to count: who asks wants to know before asking in earnest."""
 
 
 @dataclass(eq=False, slots=True)
@@ -35,6 +39,19 @@ class Fleet:
                 elif limited is None and untyped:
                     found[target] = f"it cannot be told '{untyped[0]}'"
         return found
+
+    async def count(self, route: Route, request: ChatRequest) -> tuple[Target, int] | None:
+        """The tokens of the prompt, as the first target counts them that can; None where none does, or not soon."""
+        unfit = self.unfit(route, request)
+        for target in route.targets:
+            provider = self.providers.get(target.provider)
+            if isinstance(provider, CountsTokens) and target not in unfit:
+                try:
+                    async with asyncio.timeout(COUNTED_WITHIN):
+                        return target, await provider.count(target.model, request)
+                except (ProviderError, TimeoutError):
+                    continue
+        return None
 
     def left(self) -> None:
         """A request that used it is over."""

@@ -442,6 +442,18 @@ async def test_tokens_are_estimated_and_that_is_said() -> None:
     assert raw.headers["x-trunkline-tokens"] == "estimated"
 
 
+async def test_tokens_are_counted_by_who_can_and_not_by_who_failed() -> None:
+    counted = bytes_as_they_are(b'{"input_tokens": 41}')
+    async with Upstream(counted, "500") as upstream:
+        async with stage(chat=(Chats(*SAYS), of_anthropic(upstream))) as gateway, official(gateway) as client:
+            told = [
+                await client.messages.with_raw_response.count_tokens(model="chat", messages=HELLO) for _ in range(2)
+            ]
+    assert (await told[0].parse()).input_tokens == 41
+    assert [each.headers["x-trunkline-tokens"] for each in told] == ["counted", "estimated"]
+    assert told[0].headers["x-trunkline-target"] == "chat-provider1/m"
+
+
 async def test_a_beta_client_is_a_client_too() -> None:
     async with Upstream(says.ok(5)) as upstream, stage(chat=of_anthropic(upstream)) as gateway:
         async with official(gateway) as client:

@@ -216,7 +216,7 @@ async def test_a_used_up_limit_says_when_it_is_full_again() -> None:
     assert caught.value.retry_after == 12.0
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://user:pw@x", "no address"])
+@pytest.mark.parametrize("url", ["ftp://x", "http://user:pw@x", "http://x?y=1", "no address"])
 def test_an_address_that_can_never_work(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         Provider(Settings("acme", url))
@@ -238,3 +238,25 @@ async def test_text_comes_word_by_word() -> None:
     events = await ask(says.ok(20))
     assert [event.text for event in events if isinstance(event, TextDelta)][:2] == ["w1", " w2"]
     assert joined(events)[0] == TextDelta(text(20))
+
+
+COUNTED = bytes_as_they_are(b'{"input_tokens": 41}')
+
+
+@pytest.mark.parametrize("request_", [HELLO, own(stream=False, **{"anthropic-beta": "b"})], ids=["typed", "own"])
+async def test_it_counts_what_a_prompt_would_be(request_: ChatRequest) -> None:
+    async with Upstream(COUNTED) as upstream:
+        async with aclosing(Provider(Settings("acme", upstream.url, Secret("key")))) as provider:
+            assert await provider.count("model-1", request_) == 41
+    [asked] = upstream.received
+    assert asked.path == "/v1/messages/count_tokens"
+    assert asked.json == {"model": "model-1", "messages": [{"role": "user", "content": "hello"}]}
+    assert asked.headers.get("anthropic-beta") == request_.headers.get("anthropic-beta")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"input_tokens": "41"}'])
+async def test_a_count_that_is_none(body: bytes) -> None:
+    async with Upstream(bytes_as_they_are(body)) as upstream:
+        async with aclosing(Provider(Settings("acme", upstream.url))) as provider:
+            with pytest.raises(Unavailable):
+                await provider.count("model-1", HELLO)

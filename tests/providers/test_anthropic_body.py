@@ -8,12 +8,14 @@ from typing import Any
 
 import orjson
 import pytest
+from anthropic.lib._parse._transform import transform_schema
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
 
 from gateway.contract.audio import Audio
 from gateway.contract.messages import File, Image, Message, Sound, Text, Thought, Tool, ToolCall
 from gateway.contract.requests import AnswerFormat, ChatRequest, Thinking, ToolChoice
 from providers._anthropic_body import Defaults, cannot, encode
+from providers._anthropic_schema import supported
 from tests.typed_dicts import fits
 
 ADAPTIVE, BUDGET, SAMPLING = Defaults(), Defaults(thinking="budget"), Defaults(sampling=True)
@@ -108,7 +110,12 @@ def test_tools_calls_and_results() -> None:
             "description": "Tells the weather.",
             "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
         },
-        {"name": "now", "input_schema": {"type": "object"}, "strict": True, "cache_control": {"type": "ephemeral"}},
+        {
+            "name": "now",
+            "input_schema": {"type": "object", "additionalProperties": False},
+            "strict": True,
+            "cache_control": {"type": "ephemeral"},
+        },
     ]
     assert body["messages"][1]["content"] == [
         {"type": "text", "text": "I look."},
@@ -192,6 +199,46 @@ def test_a_schema_for_the_answer() -> None:
     assert body["output_config"] == {"format": {"type": "json_schema", "schema": orjson.loads(schema)}}
 
 
+def test_a_schema_holds_only_what_the_model_can_be_held_to() -> None:
+    given = {
+        "type": "object",
+        "$schema": "x",
+        "properties": {
+            "age": {"type": "integer", "minimum": 0, "description": "In years."},
+            "pet": {"oneOf": [{"$ref": "#/$defs/Cat"}, {"type": "null"}]},
+            "mail": {"type": "string", "format": "email"},
+            "code": {"type": "string", "format": "odd"},
+            "tags": {"type": "array", "items": {"type": "object", "properties": {}}, "minItems": 2},
+        },
+        "required": ["age"],
+        "additionalProperties": True,
+        "$defs": {"Cat": {"type": "object", "properties": {"name": {"type": "string"}}}},
+    }
+    assert supported(given) == {
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer", "description": 'In years.\n\n{"minimum":0}'},
+            "pet": {"anyOf": [{"$ref": "#/$defs/Cat"}, {"type": "null"}]},
+            "mail": {"type": "string", "format": "email"},
+            "code": {"type": "string", "description": '{"format":"odd"}'},
+            "tags": {
+                "type": "array",
+                "items": {"type": "object", "properties": {}, "additionalProperties": False},
+                "description": '{"minItems":2}',
+            },
+        },
+        "required": ["age"],
+        "additionalProperties": False,
+        "$defs": {"Cat": {"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": False}},
+    }
+    ours, theirs = supported(given), transform_schema(given)
+    for schema in (ours, theirs):  # both say the rest in words, each in its own
+        schema.pop("description", None)
+        for each in schema["properties"].values():
+            each.pop("description", None)
+    assert ours == theirs
+
+
 @pytest.mark.parametrize(
     ("thinking", "defaults", "told", "effort"),
     [
@@ -236,6 +283,12 @@ def test_thoughts_are_handed_back_if_they_are_sealed(sealed: bool) -> None:
     assert ("thinking" in body) is sealed  # it cannot go on in a turn that did not begin with a thought
     if sealed:
         assert body["messages"][1]["content"][0] == {"type": "thinking", "thinking": "hm", "signature": "seal"}
+
+
+@pytest.mark.parametrize("seal", ["gemini:abc", "gAAAAABo"])
+def test_thoughts_that_another_sealed_are_left_out(seal: str) -> None:
+    said = (HELLO, Message("assistant", (Thought("hm", seal), Text("yes"))), HELLO)
+    assert sent(ChatRequest(said, thinking=Thinking("low")))["messages"][1]["content"] == "yes"
 
 
 def test_a_callers_own_body_survives_but_for_model_and_stream() -> None:
