@@ -185,6 +185,8 @@ def _load() -> _Library:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # otherwise it reads a .env file of the working directory
     litellm: Any = importlib.import_module("litellm")
     litellm.suppress_debug_info = litellm.turn_off_message_logging = litellm.disable_streaming_logging = True
+    # Usage that nobody told is unknown, and no tokenizer is fetched to guess it.
+    litellm.disable_token_counter = litellm.disable_hf_tokenizer_download = True
     for name in _LOGGERS:
         logging.getLogger(name).disabled = True
     for name in _TALKATIVE:
@@ -192,11 +194,18 @@ def _load() -> _Library:
     # It hands every request, prompt and all, to a task of its own that outlives it, for callbacks that there are none of.
     worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
     worker.ensure_initialized_and_enqueue = worker.enqueue = _drop
+    _warmed()
     return _Library(litellm, (importlib.import_module("openai").OpenAIError, *_LIBRARY))
 
 
 def _drop(async_coroutine: Coroutine[Any, Any, None]) -> None:
     async_coroutine.close()
+
+
+def _warmed() -> None:
+    """What its first requests would load in the event loop, over a second's worth."""
+    importlib.import_module("openai.resources.chat")
+    importlib.import_module("litellm._service_logger")
 
 
 def _prepared(library: _Library, model: str) -> frozenset[str]:

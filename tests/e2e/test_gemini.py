@@ -18,7 +18,7 @@ from gateway.config import parse
 from gateway.loader import load
 from tests import gemini_scripts as says
 from tests.serving import client, plain_http, serving
-from tests.upstreams import Script, Upstream
+from tests.upstreams import Exchange, Script, Upstream
 
 pytestmark = pytest.mark.wire
 ROUTES = """
@@ -26,6 +26,7 @@ providers:
   gemini: {{base_url: "{url}", key: canary-0123456789}}
 routes:
   chat: {{kind: llm, targets: [gemini/gemini-3-flash]}}
+  near: {{kind: embed, targets: [gemini/gemini-embedding-001]}}
 """
 PIXEL = "iVBORw0KGgo="
 WEATHER = {"functionCall": {"name": "get_weather", "args": {"city": "Paris"}}, "thoughtSignature": "c2VhbA=="}
@@ -162,6 +163,21 @@ async def test_what_it_cannot_is_said_before_it_is_asked() -> None:
         with pytest.raises(openai.BadRequestError, match="one answer at a time"):
             await each.ask("ok", False, n=2)
         assert not each.upstream.received
+
+
+async def test_embeddings() -> None:
+    async def embeds(exchange: Exchange) -> None:
+        made = [{"values": [n / 2, 0.25]} for n, _ in enumerate(exchange.request.json["requests"])]
+        await exchange.answer(200, {"embeddings": made, "usageMetadata": {"promptTokenCount": 5}})
+
+    async with gateway() as each:
+        each.upstream.play(embeds)
+        made = await each.official.embeddings.create(model="near", input=["a", "b"], dimensions=2)
+    assert [each.embedding for each in made.data] == [[0.0, 0.25], [0.5, 0.25]]
+    assert made.usage.prompt_tokens == 5
+    async with google(embeds) as models:
+        answer = await models.embed_content(model="gemini-embedding-001", contents=["a", "b"])
+    assert [each.values for each in answer.embeddings] == [[0.0, 0.25], [0.5, 0.25]]
 
 
 @asynccontextmanager
