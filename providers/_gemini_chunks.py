@@ -170,6 +170,17 @@ def vectors(body: bytes, provider: str, failures: Failures, wanted: int) -> tupl
     return found, usage(_dict(answer.get("usageMetadata")))
 
 
+def counted(body: bytes, provider: str) -> int:
+    """What a CountTokensResponse says. Raises Unavailable."""
+    try:
+        tokens = _dict(orjson.loads(body)).get("totalTokens")
+    except orjson.JSONDecodeError:
+        tokens = None
+    if not isinstance(tokens, int):
+        raise Unavailable("garbage instead of a count", provider)
+    return tokens
+
+
 def _by_modality(said: dict[str, Any], name: str) -> dict[str, int]:
     details = [_dict(each) for each in _list(said.get(name))]
     return {str(each.get("modality")): _count(each.get("tokenCount")) for each in details}

@@ -35,7 +35,8 @@ def asked(model: str, request: ChatRequest) -> dict[str, Any]:
 
 def _seal_thoughts(said: dict[str, Any], message: Message) -> None:
     """Claude refuses to go on with a tool's result where the thoughts before the call are not handed back."""
-    blocks = [_block(part) for part in message.parts if isinstance(part, Thought) and part.signature]
+    thoughts = [part for part in message.parts if isinstance(part, Thought) and part.signature]
+    blocks = [_block(part) for part in thoughts if ":" not in (part.signature or "")]  # Gemini's seals would be refused
     if blocks:
         said["thinking_blocks"] = blocks
 

@@ -1,4 +1,4 @@
-"""Gemini, by its own protocol: generateContent and batchEmbedContents of the Gemini API (and of proxies of it).
+"""Gemini, by its own protocol: generateContent, batchEmbedContents and countTokens of the Gemini API (and of proxies of it).
 
     gemini: {key: $GEMINI_API_KEY}              # targets: gemini/gemini-2.5-flash
 
@@ -29,7 +29,7 @@ from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import ChatRequest, EmbedRequest, Request
 from providers import _gemini_errors as errors
 from providers._gemini_body import encode
-from providers._gemini_chunks import GeminiChunks, vectors
+from providers._gemini_chunks import GeminiChunks, counted, vectors
 from providers._gemini_models import generation, seals_calls, thinks
 from providers._options import read
 from providers._streamed import Streamed, beginning
@@ -101,6 +101,13 @@ class Provider:
         yield Embedded(found)
         yield used
         yield Finished()
+
+    async def count(self, model: str, request: ChatRequest) -> int:
+        """With the system's words and the tools, which count only inside of a whole request."""
+        whole = {"model": _path(model), **orjson.loads(encode(model, request, self._more, self._generation))}
+        asked = orjson.dumps({"generateContentRequest": whole})
+        async with self._asked(model, "countTokens", asked, False) as answer:
+            return counted(await self._whole(answer), self._name)
 
     @asynccontextmanager
     async def _asked(self, model: str, verb: str, body: bytes, stream: bool) -> AsyncIterator[Answer]:

@@ -30,7 +30,7 @@ from gateway.contract.events import (
     Usage,
 )
 from gateway.contract.messages import File, Image, Message, Part, Sound, Text, Thought, Tool, ToolCall
-from gateway.contract.provider import Secret, Settings
+from gateway.contract.provider import CountsTokens, Secret, Settings
 from gateway.contract.requests import AnswerFormat, ChatRequest, EmbedRequest, Thinking, ToolChoice
 from providers.gemini import Provider
 from tests import gemini_scripts as says
@@ -470,6 +470,31 @@ async def test_embeddings(upstream: Upstream) -> None:
     assert received.path == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
     each = {"model": "models/gemini-embedding-001", "outputDimensionality": 2}
     assert received.json == {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in ("a", "b")]}
+
+
+async def test_tokens_are_counted_of_the_whole_request(upstream: Upstream) -> None:
+    answers: list[dict[str, Any]] = [{"totalTokens": 31}, {"total": 31}]
+
+    async def counts(exchange: Any) -> None:
+        await exchange.answer(200, answers.pop(0))
+
+    upstream.play(counts)
+    request = ChatRequest((Message.of("system", "Be brief."), *HELLO), tools=(Tool("f"),))
+    async with aclosing(Provider(Settings("acme", upstream.origin, Secret("k")))) as provider:
+        assert isinstance(provider, CountsTokens)
+        assert await provider.count("gemini-3-flash", request) == 31
+        with pytest.raises(Unavailable):
+            await provider.count("gemini-3-flash", request)
+    received = upstream.received[0]
+    assert received.path == "/v1beta/models/gemini-3-flash:countTokens"
+    assert received.json == {
+        "generateContentRequest": {
+            "model": "models/gemini-3-flash",
+            "systemInstruction": {"parts": [{"text": "Be brief."}]},
+            "contents": [{"role": "user", "parts": [{"text": "hello"}]}],
+            "tools": [{"functionDeclarations": [{"name": "f"}]}],
+        }
+    }
 
 
 def test_settings() -> None:

@@ -173,7 +173,7 @@ async def test_what_a_model_does_not_take_is_known_once_it_is_warm() -> None:
 
 def test_seals_go_both_ways() -> None:
     calls = (ToolCall("1", "f", "{}", "c2VhbA=="),)
-    thoughts = (Thought("hm", "sig"), Thought("", "data", redacted=True))
+    thoughts = (Thought("no", "gemini:another"), Thought("hm", "sig"), Thought("", "data", redacted=True))
     request = ChatRequest((*HELLO, Message("assistant", thoughts, calls)), thinking=Thinking(budget=99), top_k=3)
     claude, gemini = words.asked("bedrock/anthropic.claude-x", request), words.asked("vertex_ai/gemini-3", request)
     assert claude["messages"][1]["thinking_blocks"] == [
