@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def send(self, head: bytes, body: bytes) -> None:
-        self._transport.writelines((head, body))
+        self._transport.write(head + body)
 
     async def head(self) -> None:
         """Until `status` and `headers` are there. Raises Broken."""

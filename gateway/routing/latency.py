@@ -18,6 +18,8 @@ from gateway.routing.quantiles import WaitHistogram
 
 SMALLEST = 1e-4
 """Seconds: shorter waits count as this."""
+LONE_SAMPLES, LONE_SECONDS = 32, 0.1
+"""From so many samples on, what is expected of a route's only target may be so old."""
 _NORMAL = NormalDist()
 
 
@@ -206,7 +208,9 @@ class TargetLatency:
         self.own.load.add(load, clipped, weight)
         self.own.seconds += weight * min(math.exp(y), p.tail_most * math.exp(mean))
         self.samples += 1
-        self._fresh_until = -math.inf
+        # A target that is compared with no other is not worth a new estimate for every sample.
+        lone = self.pool.members == 1 and self.samples > LONE_SAMPLES
+        self._fresh_until = min(self._fresh_until, now + LONE_SECONDS) if lone else -math.inf
 
     def _watch(self, now: float, error: float) -> None:
         """Whether what it does has changed, which one odd sample does not tell."""

@@ -11,7 +11,11 @@ import pytest
 
 from gateway.contract.errors import Unavailable
 from gateway.contract.events import Finished, TextDelta
+from gateway.contract.provider import Settings
+from providers.openai_compatible import Provider as OpenAICompatible
 from tests.api.stage import Chats, Gateway, stage
+from tests.upstream_scripts import DONE, chunk, event
+from tests.upstreams import Exchange, Upstream
 
 pytestmark = pytest.mark.wire
 WAYS = pytest.mark.parametrize("straight", [True, False])
@@ -133,3 +137,35 @@ async def test_a_target_that_names_header_lines_writes_none(straight: bool) -> N
             writer.write(asks(head="X-Request-Id: a\x01b\r\n".replace("\x01", "%0d%0ax: y")))
             head, _ = await answer(reader)
             assert b"x-request-id: req_" in head
+
+
+@WAYS
+async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing(straight: bool) -> None:
+    """What is held for it are the kernel's buffers and a little: memory does not grow with the answer."""
+    words, sent = 4_000, 0
+    long = event(chunk({"content": "x" * 8_000}))
+
+    async def floods(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.head(200, {"content-type": "text/event-stream"})
+        for _ in range(words):
+            await exchange.send(long)
+            sent += 1
+        await exchange.send(event(chunk({}, "stop")) + DONE)
+        await exchange.end()
+
+    async with Upstream(floods) as upstream:
+        provider = OpenAICompatible(Settings("up", upstream.url))
+        async with stage(chat=provider, straight=straight) as gateway, connected(gateway) as (reader, writer):
+            writer.write(asks(True))
+            await reader.readuntil(b"xxxx")
+            before = -1
+            while sent != before:  # until it stands still
+                before = sent
+                await asyncio.sleep(0.1)
+            assert sent < words * 0.6  # 32 MB in all
+            got = b""
+            while not got.endswith(b"0\r\n\r\n"):
+                got = got[-16:] + await reader.read(1 << 20)
+            assert b"[DONE]" in got
+            assert sent == words
