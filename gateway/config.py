@@ -136,9 +136,15 @@ class OmniRow(_Row):
     s2s: str
 
 
+class SlowRow(_Row):
+    above: Seconds
+    turns: Annotated[int, Field(ge=1, le=100)] = 3
+
+
 class SwitchRow(_Row):
     on_failure: bool = True
     back_after: Seconds = 30.0
+    slow: SlowRow | None = None
 
 
 class CallRow(_Row):
@@ -362,8 +368,8 @@ def _check_shadows(config: Config, name: str, row: RouteRow) -> Iterator[Problem
 
 def _check_call(config: Config, name: str, call: CallRow) -> Iterator[Problem]:
     path: Path = ("routes", name)
-    if call.start == "omni":
-        yield config.problem((*path, "start"), "calls start cascaded in this version; omni legs are not built yet")
+    if call.start == "omni" and call.omni is None:
+        yield config.problem((*path, "start"), "a call that starts in omni needs omni: {s2s: ...}")
     if call.cascaded is None:
         yield config.problem(path, "a call needs cascaded: {stt: ..., llm: ..., tts: ...}")
     legs: list[tuple[str, BaseModel]] = [("cascaded", call.cascaded)] if call.cascaded else []

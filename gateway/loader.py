@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,7 +24,7 @@ from gateway.contract.provider import (
 )
 from gateway.contract.requests import Kind
 from gateway.contract.weights import Weights
-from gateway.routing.route import CallRoute, Eject, Policy, Probing, Route, Target
+from gateway.routing.route import CallRoute, Eject, Policy, Probing, Route, Switch, Target
 from gateway.telemetry.prices import FREE, MILLION, Price, Table, read_table
 
 SERVES: Mapping[Kind, type] = MappingProxyType(
@@ -237,8 +237,21 @@ def _calls(config: Config) -> dict[str, CallRoute]:
     calls = {}
     for name, row in config.calls.items():
         assert row.cascaded is not None  # config.py refuses a call without it
-        leg = row.cascaded
+        leg, slow = row.cascaded, row.switch.slow
+        switch = Switch(row.switch.on_failure, row.switch.back_after)
+        if slow is not None:
+            switch = replace(switch, ttft=slow.above, turns=slow.turns)
         calls[name] = CallRoute(
-            name, leg.stt, leg.llm, leg.tts, row.instructions, row.greeting, row.voice, row.language
+            name,
+            leg.stt,
+            leg.llm,
+            leg.tts,
+            row.instructions,
+            row.greeting,
+            row.voice,
+            row.language,
+            row.omni.s2s if row.omni is not None else None,
+            row.start,
+            switch,
         )
     return calls

@@ -3,7 +3,7 @@
     POST   /v1/realtime/calls               an offer; 201, the answer, and where the call is
     PATCH  /v1/realtime/calls/{id}          more candidates (application/trickle-ice-sdpfrag)
     DELETE /v1/realtime/calls/{id}          hang up; so does POST .../hangup
-    GET    /v1/calls/{id}                   what is going on; DELETE hangs up
+    GET    /v1/calls/{id}                   what is going on; PATCH {"mode": "omni"} changes its mode, DELETE hangs up
 
 A call lives in one process. Another replica answers 421 for it, with who holds it, where both share a Redis.
 
@@ -27,8 +27,10 @@ from starlette.routing import Route as Path
 from gateway.api.cors import Open
 from gateway.api.errors import Failure
 from gateway.api.exchange import Endpoint, Exchange, Watch
+from gateway.api.fields import read_object
 from gateway.api.form import read_form
 from gateway.calls.call import Call
+from gateway.calls.events import Mode
 from gateway.calls.gateway_codec import turn_json
 from gateway.calls.registry import CallsFull, Registry
 from gateway.contract.errors import BadRequest, CallElsewhere, NoSuchRoute, NoTargetAwake, WrongKind
@@ -64,7 +66,7 @@ def router(
             path("/v1/realtime/calls", "calls", _SDP, POST=served.offer),
             path("/v1/realtime/calls/{call_id}", "call", PATCH=served.trickle, DELETE=served.hang_up),
             path("/v1/realtime/calls/{call_id}/hangup", "call_hangup", POST=served.hang_up),
-            path("/v1/calls/{call_id}", "call_state", GET=served.show, DELETE=served.hang_up),
+            path("/v1/calls/{call_id}", "call_state", GET=served.show, PATCH=served.change, DELETE=served.hang_up),
         ]
     )
 
@@ -138,11 +140,24 @@ class Calls:
             "object": "call",
             "route": call.line.route.name,
             "mode": call.leg.mode,
+            "modes": call.lead.modes,
             "state": "connecting" if transport is not None and not transport.connected else "live",
             "seconds": round(call.line.timeline.now(), 3),
             "turns": [turn_json(turn) for turn in call.line.timeline.turns],
         }
         await exchange.reply(200, orjson.dumps(told), headers=((b"cache-control", b"no-store"),))
+
+    async def change(self, exchange: Exchange) -> None:
+        """202: the call stays as it is until the other leg is ready; `GET`, and the `gateway` channel, tell when it is."""
+        body = await read_object(exchange)
+        call = await self._call(exchange)
+        mode: Mode = "omni" if body.choice("mode", ("cascaded", "omni"), "") == "omni" else "cascaded"
+        if body.text("mode") is None:
+            raise body.fault("mode", "is missing")
+        if not call.change_mode(mode, "it was asked for over HTTP"):
+            raise BadRequest(f"this call's route has no {mode} mode", "mode", 409)
+        told = {"id": call.id, "mode": call.leg.mode, "wished": mode}
+        await exchange.reply(202, orjson.dumps(told), headers=((b"cache-control", b"no-store"),))
 
     async def _call(self, exchange: Exchange) -> Call:
         call_id = exchange.scope["path_params"]["call_id"]
@@ -170,7 +185,10 @@ class Calls:
         raise NoSuchRoute(name, grant.among(calls))
 
     def _wake(self, call: CallRoute) -> None:
-        """Raises NoTargetAwake if any part of the call has nobody to do it."""
+        """Raises NoTargetAwake if each mode of the call has a part that nobody can do."""
+        omni = self._routes.get(call.s2s) if call.s2s is not None else None
+        if omni is not None and omni.targets:
+            return  # one mode is enough
         for name in (call.stt, call.llm, call.tts):
             route = self._routes.get(name)
             if route is not None and not route.targets:

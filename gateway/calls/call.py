@@ -1,6 +1,6 @@
 """Call: a caller, a history and a leg, from the first offer to the last packet.
 
-    call = Call(line, transport, "rtc_...", leg=Cascade)
+    call = Call("rtc_...", line, transport, codec, {"cascaded": Cascade})
     await call.run()        # returns when it is over, everything closed
     call.end("hangup")      # from outside
 
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import orjson
 
 from gateway.calls import gateway_codec
 from gateway.calls.commands import (
     Asked,
+    ChangeMode,
     Command,
     Hangup,
     InputAppend,
@@ -45,11 +46,14 @@ from gateway.calls.events import (
     ItemAdded,
     ItemDeleted,
     ItemShown,
+    Measured,
+    Mode,
     Problem,
     SessionChanged,
     SessionStarted,
 )
 from gateway.calls.history import Item
+from gateway.calls.lead import Lead
 from gateway.calls.leg import Leg, Line
 from gateway.calls.realtime import RealtimeCodec
 from gateway.calls.transport import ClientMessage, Transport
@@ -62,13 +66,27 @@ FAREWELL = 0.9
 
 class Call:
     def __init__(
-        self, call_id: str, line: Line, transport: Transport, codec: RealtimeCodec, leg: Callable[[Line], Leg]
+        self,
+        call_id: str,
+        line: Line,
+        transport: Transport,
+        codec: RealtimeCodec,
+        legs: Mapping[Mode, Callable[[Line], Leg]],
     ) -> None:
         self.id, self.line = call_id, line
         self._transport, self._codec = transport, codec
-        self.leg = leg(line)
+        self.lead = Lead(line, legs, line.route.start, line.route.switch)
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._active = asyncio.get_running_loop().time()
+
+    @property
+    def leg(self) -> Leg:
+        """The one that serves now."""
+        return self.lead.leg
+
+    def change_mode(self, mode: Mode, reason: str) -> bool:
+        """Soon; False if the call's route has no such mode."""
+        return self.lead.change(mode, reason)
 
     @property
     def history(self) -> HistoryShown:
@@ -84,6 +102,8 @@ class Call:
         self._active = asyncio.get_running_loop().time()
         for message in self._codec.encode(event):
             self._transport.send("oai-events", message)
+        if isinstance(event, Measured):
+            self.lead.measured(event.turn)
         if (told := gateway_codec.encode(event)) is not None:
             self._transport.send("gateway", told)
 
@@ -113,7 +133,7 @@ class Call:
     async def _serve(self) -> str:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self.leg.run()),
+                group.create_task(self.lead.run()),
                 group.create_task(self._read()),
                 group.create_task(self._watch_transport()),
                 group.create_task(self._watch_time()),
@@ -145,6 +165,7 @@ class Call:
     # what the client sends
 
     async def _read(self) -> None:
+        await self.lead.ready.wait()
         async for message in self._transport.inbox.reader():
             self._active = asyncio.get_running_loop().time()
             try:
@@ -169,6 +190,9 @@ class Call:
                 self.tell(self.history)
             case PlayoutDelay(seconds=seconds):
                 self.line.playout.client_delay = seconds
+            case ChangeMode(mode=mode):
+                if not self.change_mode(mode, "the client asked for it"):
+                    raise Rejected("no_such_mode", f"this call's route has no {mode} mode", "mode")
             case Hangup():
                 self.end("hangup")
 
@@ -210,6 +234,7 @@ class Call:
                 if previous not in (None, "root"):
                     self._item(previous, "previous_item_id", command.event_id)
                 self.tell(ItemAdded(item, history.add(item, previous)))
+                self.leg.noted(item)
             case ItemDelete(item_id=item_id):
                 self._item(item_id, "item_id", command.event_id)
                 history.delete(item_id)

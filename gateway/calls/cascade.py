@@ -27,7 +27,7 @@ from gateway.calls.events import (
     TurnTranscribed,
 )
 from gateway.calls.history import Item
-from gateway.calls.leg import VAD_FRAME, Line
+from gateway.calls.leg import VAD_FRAME, Handover, Line
 from gateway.calls.reply import Reply
 from gateway.calls.session import SemanticVad, ServerVad, TurnDetection
 from gateway.calls.timeline import Turn
@@ -52,6 +52,11 @@ class Cascade:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self.ready = asyncio.Event()
+        self._serving = asyncio.Event()
+        self._handed = Handover()
+        self._heard_to = 0  # the piece of the mic after the last one heard
+        self._turn_from = 0  # where the turn that is open began
         self._detector = TurnDetector(rules_of(line.session.turn_detection, line.rules.turns))
         self._transcriber = Transcriber(line.engine, line.route.stt, line.route.language, self, line.session.id)
         self._turn: CallerTurn | None = None
@@ -72,8 +77,24 @@ class Cascade:
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self._transcriber.run())
             self._group.create_task(self._listen())
-            if self._line.route.greeting and not len(self._line.history):
+            self.ready.set()
+            await self._serving.wait()
+            if self._handed.answer:
+                self._start(Reply(self._line, self._line.timeline.turn(), going_on=self._handed.cut))
+            elif self._line.route.greeting and not len(self._line.history):
                 self._start(Reply(self._line, self._line.timeline.turn(), script=self._line.route.greeting))
+
+    def serve(self, handover: Handover) -> None:
+        self._handed = handover
+        self._serving.set()
+
+    def handover(self) -> Handover:
+        if self._turn is not None:
+            return Handover(self._turn_from, self._turn.item_id)
+        reply = self._reply
+        owed = self._owed is not None or self._transcriber.waiting or self.responding
+        failed = reply is not None and reply.failed
+        return Handover(self._heard_to, answer=owed or failed, cut=reply is not None and reply.broken)
 
     # commands
 
@@ -84,6 +105,13 @@ class Cascade:
     @property
     def responding(self) -> bool:
         return self._reply is not None and self._reply.making
+
+    @property
+    def answering(self) -> bool:
+        return self.responding or not self._line.playout.idle or self._transcriber.waiting
+
+    def noted(self, item: Item) -> None:
+        """The next answer reads it in the history."""
 
     def configure(self) -> None:
         """The session changed."""
@@ -134,7 +162,9 @@ class Cascade:
     # mic
 
     async def _listen(self) -> None:
-        reader = self._line.mic.reader()
+        await self._serving.wait()
+        reader = self._line.mic.reader(self._handed.mic)
+        self._heard_to = reader.index
         while True:
             try:
                 async with asyncio.timeout(MIC_STALLS if self._detector.speaking else None):
@@ -144,6 +174,7 @@ class Cascade:
             except TimeoutError:
                 self._stalled()
                 continue
+            self._heard_to = reader.index
             self._hear(piece, reader.at)
 
     def _hear(self, piece: Audio, at: float) -> None:
@@ -225,13 +256,14 @@ class Cascade:
     def _open_turn(self, at: float) -> None:
         detection = self._line.session.turn_detection
         if self._turn is None:
-            turn = CallerTurn(self._line.new_id("item"), self._line.timeline.turn(), at)
-            self._turn = turn
+            handed, self._handed = self._handed, replace(self._handed, item_id=None)
+            turn = CallerTurn(handed.item_id or self._line.new_id("item"), self._line.timeline.turn(), at)
+            self._turn, self._turn_from = turn, self._heard_to - len(self._recent)
             self._transcriber.begin(turn)
-            if detection is not None:
+            if detection is not None and handed.item_id is None:
                 self._line.tell(SpeechBegan(turn.item_id, max(0.0, at - self._detector.rules.prefix)))
-                if detection.interrupt_response:
-                    self.interrupt("turn_detected")
+            if detection is not None and detection.interrupt_response:
+                self.interrupt("turn_detected")
         skipped = self._detector.heard - at + self._detector.rules.prefix
         self._trim(self._recent, skipped + FRAME)
         for piece in self._recent:
@@ -288,6 +320,7 @@ class Cascade:
         self._line.history.said(turn.item_id, "")
         self._line.tell(TranscriptionLost(turn.item_id, str(error)))
         self._line.tell(Problem("server_error", "stt_failed", f"no stt target answered: {error}"))
+        self._line.trouble("stt", error)
         self._answer(turn)
 
     def stt_served(self, answer: Answer) -> None:

@@ -146,11 +146,16 @@ class PlayoutDelay(Given):
     seconds: Annotated[float, Field(ge=0.0, le=2.0)]
 
 
+class ChangeMode(Given):
+    type: Literal["mode"]
+    mode: Literal["cascaded", "omni"]
+
+
 class Hangup(Given):
     type: Literal["hangup"]
 
 
-Ours = ShowHistory | PlayoutDelay | Hangup
+Ours = ShowHistory | PlayoutDelay | ChangeMode | Hangup
 _OURS: TypeAdapter[Ours] = TypeAdapter(Annotated[Ours, Field(discriminator="type")])
 
 

@@ -203,6 +203,25 @@ class Rerouted:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeChanged:
+    """Another leg serves the call. `seconds`: from the wish, or the failure, until it did."""
+
+    before: Mode
+    mode: Mode
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModeKept:
+    """The leg that was `wished` did not open: the call is as it was."""
+
+    mode: Mode
+    wished: Mode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryShown:
     said: tuple[Said, ...]
 
@@ -250,6 +269,8 @@ CallEvent = (
     | Interrupted
     | Measured
     | Rerouted
+    | ModeChanged
+    | ModeKept
     | HistoryShown
     | Problem
     | CallEnded

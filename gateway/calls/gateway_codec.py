@@ -11,6 +11,8 @@ from gateway.calls.events import (
     HistoryShown,
     Interrupted,
     Measured,
+    ModeChanged,
+    ModeKept,
     PartialHeard,
     Rerouted,
 )
@@ -39,6 +41,10 @@ def _told(event: CallEvent) -> Json | None:
             return {"type": "history", "items": items}
         case Rerouted(stage, target, reason):
             return {"type": "rerouted", "stage": stage, "target": target, "reason": reason}
+        case ModeChanged(before, mode, reason, seconds):
+            return {"type": "mode", "mode": mode, "before": before, "reason": reason, "seconds": round(seconds, 4)}
+        case ModeKept(mode, wished, reason):
+            return {"type": "mode_kept", "mode": mode, "wished": wished, "reason": reason}
         case CallEnded(reason):
             return {"type": "ended", "reason": reason}
     return None

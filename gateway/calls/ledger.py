@@ -81,6 +81,10 @@ class Ledger:
         self._spoken.append(Spoken(text, self._clauses))
         self._clauses += 1
 
+    def grow(self, text: str) -> None:
+        """More words of the clause that was begun last."""
+        self._spoken[-1].text += text
+
     def sound(self, samples: Samples, words: Sequence[tuple[Word, int]] = ()) -> None:
         """The next sound. `words`: each with the answer's sample where it ends."""
         if self._now < len(self._spoken):

@@ -1,10 +1,11 @@
-"""Leg: what answers a call for now. `Cascade` is one; a speech-to-speech provider will be another.
+"""Leg: what answers a call for now: a `Cascade` of three routes, or `Omni`, a speech-to-speech session.
 
 A leg works on the call's `Line`, which outlives it: changing mode, or losing a provider in mid-call, is changing leg.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -12,14 +13,15 @@ from typing import Protocol
 
 from gateway.calls.commands import Asked
 from gateway.calls.events import CallEvent, Cause, Mode
-from gateway.calls.history import History
+from gateway.calls.history import History, Item
 from gateway.calls.playout import Playout
 from gateway.calls.sentences import Cuts
 from gateway.calls.session import Session
-from gateway.calls.timeline import Timeline
+from gateway.calls.timeline import Stage, Timeline
 from gateway.calls.turns import TurnRules
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
+from gateway.contract.errors import GatewayError
 from gateway.contract.requests import Input, Request
 from gateway.routing.engine import Answer
 from gateway.routing.route import CallRoute
@@ -77,19 +79,52 @@ class Line:
     vad: Vad
     turn_model: TurnModel | None
     rules: CallRules
+    trouble: Callable[[Stage, GatewayError], None] = lambda stage, error: None
+    """Told where a stage of the leg failed and nobody else could do it."""
+    leaving: Callable[[float], None] = lambda seconds: None
+    """Told where the leg's session will be dropped in so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What one leg leaves to the next. `mic`: the piece of the mic from which on it is to hear, None for the newest; `item_id`:
+    of what the caller is saying, if it was told already; `answer`: the caller waits for an answer; `cut`: the one they were
+    hearing was cut off, and is to be gone on with."""
+
+    mic: int | None = None
+    item_id: str | None = None
+    answer: bool = False
+    cut: bool = False
+
+    def mic_or(self, otherwise: int) -> int:
+        return otherwise if self.mic is None else self.mic
 
 
 class Leg(Protocol):
-    """The commands act at once and tell what they did; those that return bool return False where there was nothing to do."""
+    """The commands act at once and tell what they did; those that return bool return False where there was nothing to do.
+
+    `ready`: set once it could serve. It hears nobody until `serve`.
+    """
 
     mode: Mode
+    ready: asyncio.Event
 
     async def run(self) -> None:
-        """Serve the call until cancelled."""
+        """Until cancelled. Raises GatewayError where it can serve no more."""
+
+    def serve(self, handover: Handover) -> None:
+        """From now on the call is this leg's."""
+
+    def handover(self) -> Handover:
+        """What is left to do, once `run` is over."""
 
     @property
     def busy(self) -> bool:
         """Whether somebody speaks or is about to."""
+
+    @property
+    def answering(self) -> bool:
+        """Whether the agent speaks or is about to."""
 
     @property
     def responding(self) -> bool:
@@ -97,6 +132,9 @@ class Leg(Protocol):
 
     def configure(self) -> None:
         """The line's session changed."""
+
+    def noted(self, item: Item) -> None:
+        """The client put an item into the history."""
 
     def commit(self) -> bool:
         """The caller's turn is over, by the client's word."""

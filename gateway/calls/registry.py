@@ -15,9 +15,10 @@ from gateway.access.grant import paying
 from gateway.calls.call import Call
 from gateway.calls.cascade import Cascade
 from gateway.calls.commands import Rejected, decode_settings
-from gateway.calls.events import CallEvent
+from gateway.calls.events import CallEvent, Mode
 from gateway.calls.history import History
-from gateway.calls.leg import CallRules, Line, Opens, TurnModel, Vad
+from gateway.calls.leg import CallRules, Leg, Line, Opens, TurnModel, Vad
+from gateway.calls.omni import Omni
 from gateway.calls.playout import Playout
 from gateway.calls.realtime import RealtimeCodec
 from gateway.calls.session import AudioOut, AudioSettings, Session, Settings
@@ -149,9 +150,14 @@ class Registry:
             turn_model=self._turn_model,
             rules=self._rules,
         )
-        call = Call(call_id, line, transport, RealtimeCodec(session), Cascade)
+        call = Call(call_id, line, transport, RealtimeCodec(session), _legs(route))
         told.append(call)
         return call
+
+
+def _legs(route: CallRoute) -> dict[Mode, Callable[[Line], Leg]]:
+    cascaded: dict[Mode, Callable[[Line], Leg]] = {"cascaded": Cascade}
+    return cascaded if route.s2s is None else {"cascaded": Cascade, "omni": Omni}
 
 
 def _settings_of(route: CallRoute) -> Settings:

@@ -24,7 +24,9 @@ from gateway.contract.channel import Channel
 from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError
 from gateway.contract.events import AudioDelta, Finished, Flushed, TextDelta, Usage, Word
+from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest, Commit, Input, SpeakRequest
+from gateway.routing.continuation import GO_ON
 from gateway.routing.engine import Answer
 
 log = logging.getLogger(__name__)
@@ -34,10 +36,17 @@ MOVES = 3
 
 
 class Reply(Utterance):
-    """`script`: said as it is, instead of asking a language model (a greeting)."""
+    """`script`: said as it is, instead of asking a language model (a greeting). `going_on`: with what was cut off last."""
 
-    def __init__(self, line: Line, turn: Turn, asked: Asked | None = None, script: str | None = None) -> None:
-        self._asked, self._script = asked or Asked(), script
+    def __init__(
+        self,
+        line: Line,
+        turn: Turn,
+        asked: Asked | None = None,
+        script: str | None = None,
+        going_on: bool = False,
+    ) -> None:
+        self._asked, self._script, self._going_on = asked or Asked(), script, going_on
         modality = (self._asked.output_modalities or [line.session.modality])[0]
         super().__init__(line, turn, modality, self._asked.metadata)
         self._clauses = sentences.Clauses(line.rules.cuts)
@@ -71,7 +80,10 @@ class Reply(Utterance):
         line, asked = self._line, self._asked
         instructions = line.session.settings.instructions if asked.instructions is None else asked.instructions
         limit = asked.max_output_tokens if isinstance(asked.max_output_tokens, int) else line.session.max_tokens
-        request = ChatRequest(line.history.messages(instructions), max_tokens=limit or line.rules.answer)
+        messages = line.history.messages(instructions)
+        if self._going_on:
+            messages = (*messages, Message.of("user", GO_ON))
+        request = ChatRequest(messages, max_tokens=limit or line.rules.answer)
         self._turn.ask_llm()
         async with line.engine.open(line.route.llm, request, sticky=line.session.id) as answer:
             self._served("llm", answer)

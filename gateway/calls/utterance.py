@@ -49,10 +49,17 @@ class Utterance:
         self._usage: Usage | None = None
         self._reason: FinishReason = "stop"
         self._interrupted = False
+        self.broken = False
+        """What makes it failed before it was all said."""
 
     @property
     def item_id(self) -> str | None:
         return self.response.item_id
+
+    @property
+    def failed(self) -> bool:
+        """What makes it failed; the caller may have heard part of it."""
+        return self._failure is not None
 
     def begin(self) -> None:
         self._line.tell(ResponseBegan(self.response))
@@ -114,6 +121,8 @@ class Utterance:
         if self._failure is None:
             self._failure = (stage, error)
             log.warning("answer %s: %s failed: %s", self.response.id, stage, type(error).__name__)
+            self.broken = self.item_id is not None
+            self._line.trouble(stage, error)
 
     def _conclude(self) -> None:
         """Everything was made, or a stage failed; what is in the playout is still heard."""

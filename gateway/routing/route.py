@@ -101,10 +101,22 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """When a call changes its mode by itself. `on_failure`: the mode it is in can serve no more; `ttft`: an answer took longer
+    than so many seconds, `turns` times in a row; `back_after`: seconds after which it goes back to the mode it began in."""
+
+    on_failure: bool = True
+    back_after: float = 30.0
+    ttft: float | None = None
+    turns: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class CallRoute:
     """What answers a call: the routes of each mode, and how the agent behaves.
 
-    `instructions`: the system prompt; `greeting`: spoken first, if not empty; `voice`: passed to tts.
+    `instructions`: the system prompt; `greeting`: spoken first, if not empty; `voice`: passed to tts and s2s; `s2s`: of the omni
+    mode, where there is one; `start`: the mode it begins in.
     """
 
     name: str
@@ -115,3 +127,6 @@ class CallRoute:
     greeting: str = ""
     voice: str | None = None
     language: str | None = None
+    s2s: str | None = None
+    start: Literal["cascaded", "omni"] = "cascaded"
+    switch: Switch = field(default_factory=Switch)

@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from openai.types.realtime import RealtimeServerEvent
@@ -26,19 +26,31 @@ from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import (
+    Answered,
     AudioDelta,
     Events,
     Finished,
     Flushed,
     Ready,
+    SpeechEnded,
+    SpeechStarted,
     TextDelta,
     Transcript,
     Usage,
     Word,
 )
-from gateway.contract.requests import ChatRequest, Clear, Commit, Input, SpeakRequest, TranscribeRequest
+from gateway.contract.requests import (
+    ChatRequest,
+    Clear,
+    Commit,
+    ConverseRequest,
+    Input,
+    Respond,
+    SpeakRequest,
+    TranscribeRequest,
+)
 from gateway.routing.engine import Engine
-from gateway.routing.route import CallRoute, Policy, Route, Target
+from gateway.routing.route import CallRoute, Policy, Route, Switch, Target
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 
@@ -179,6 +191,67 @@ class Voice:
             done = end
 
 
+class Talker:
+    """A speech-to-speech provider. `heard`: what it hears in turn; `answers`: what it says to each, at once as providers do; an
+    error is raised half-way. Turns end after 0.3 s of silence, or by Commit."""
+
+    def __init__(
+        self, heard: Sequence[str] = (), answers: Sequence[str | ProviderError] = (), delay: float = 0.2
+    ) -> None:
+        self.heard, self.answers, self.delay = list(heard), list(answers), delay
+        self.opens: float | ProviderError = 0.05
+        """Seconds until it is ready, or why it never is."""
+        self.open = self.opened = 0
+        self.asked: list[ConverseRequest] = []
+        self.told: list[Input] = []
+
+    async def converse(self, model: str, request: ConverseRequest, inputs: AsyncIterator[Input]) -> Events:
+        self.open += 1
+        self.opened += 1
+        self.asked.append(request)
+        try:
+            if isinstance(self.opens, ProviderError):
+                raise self.opens
+            await asyncio.sleep(self.opens)
+            yield Ready()
+            at = quiet = 0.0
+            speaking = False
+            async for item in inputs:
+                if not isinstance(item, Audio):
+                    self.told.append(item)
+                    if isinstance(item, Respond):
+                        async for event in self._answer():
+                            yield event
+                    continue
+                at += item.seconds
+                loud = any(item.pcm)
+                quiet = 0.0 if loud else quiet + item.seconds
+                if loud and not speaking:
+                    speaking = True
+                    yield SpeechStarted(at - item.seconds)
+                elif speaking and quiet > 0.3 - 1e-6:
+                    speaking = False
+                    yield SpeechEnded(at - quiet)
+                    yield Transcript(self.heard.pop(0) if self.heard else "", final=True, ends_turn=True)
+                    if request.answers:
+                        async for event in self._answer():
+                            yield event
+            yield Finished()
+        finally:
+            self.open -= 1
+
+    async def _answer(self) -> AsyncIterator[Any]:
+        await asyncio.sleep(self.delay)
+        answer = self.answers.pop(0) if self.answers else "Nothing more."
+        text = "This is where it" if isinstance(answer, ProviderError) else answer
+        yield TextDelta(text)
+        yield AudioDelta(Audio(tone(len(text) * SECONDS_A_CHARACTER, PLAYOUT_RATE, 3000), PLAYOUT_RATE))
+        if isinstance(answer, ProviderError):
+            raise answer
+        yield Usage(input_tokens=5, output_tokens=5)
+        yield Answered()
+
+
 def tone(seconds: float, rate: int, amplitude: int) -> bytes:
     return np.full(round(seconds * rate), amplitude, np.int16).tobytes()
 
@@ -256,6 +329,9 @@ class Scene:
         instructions: str = "Be brief.",
         voice: str | None = None,
         vad: Callable[[bytes], float] = loudness_vad,
+        s2s: Talker | None = None,
+        start: Literal["cascaded", "omni"] = "cascaded",
+        switch: Switch | None = None,
     ) -> None:
         self.ear = stt if isinstance(stt, Ear) else Ear(stt)
         self.mind = llm if isinstance(llm, Mind) else Mind(llm)
@@ -263,7 +339,19 @@ class Scene:
         self._spare, self._session = spare, session
         self._turn_model = turn_model if turn_model is not None else Knows()
         self._rules, self._vad = rules, vad
-        self.route = CallRoute("agent", "listen", "chat", "say", instructions, greeting, voice)
+        self.talker = s2s
+        self.route = CallRoute(
+            "agent",
+            "listen",
+            "chat",
+            "say",
+            instructions,
+            greeting,
+            voice,
+            s2s="talk" if s2s is not None else None,
+            start=start,
+            switch=switch or Switch(),
+        )
         self.out: list[tuple[float, bytes | None]] = []
         self.samples: list[Sample] = []
         self.call: Call
@@ -280,6 +368,9 @@ class Scene:
                     providers[f"spare{number}"] = provider
                     targets.append(Target(f"spare{number}", "two"))
             routes[name] = Route(name, kind, tuple(targets), Policy("priority", retries=0, mid_stream="error"))  # type: ignore[arg-type]
+        if self.talker is not None:
+            providers["talker"] = self.talker
+            routes["talk"] = Route("talk", "s2s", (Target("talker", "one"),), Policy("priority", retries=0))
         self.stage = Stage()
         self.engine = Engine(routes, providers, self)
         self.registry = Registry(self.engine, lambda: self._vad, self._turn_model, self._rules)
@@ -291,6 +382,7 @@ class Scene:
     async def __aexit__(self, *_: object) -> None:
         await self.registry.aclose()
         assert (self.ear.open, self.mind.open, self.voice.open) == (0, 0, 0)
+        assert self.talker is None or self.talker.open == 0
 
     def record(self, sample: Sample) -> None:
         self.samples.append(sample)

@@ -1,0 +1,240 @@
+"""Lead: which leg serves a call, and the change from one to another. Make before break.
+
+The new leg is opened and seeded with the history while the old one serves; it takes over where nobody waits for an answer,
+or at once when the caller speaks. The mic is a Channel: what the caller says meanwhile is heard by whoever serves next. A leg
+that will not open leaves the call as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.calls.events import Mode, ModeChanged, ModeKept, Problem
+from gateway.calls.leg import Handover, Leg, Line
+from gateway.calls.timeline import Stage, Turn
+from gateway.calls.transport import FRAME
+from gateway.contract.errors import GatewayError, Unavailable
+from gateway.routing.route import Switch
+
+log = logging.getLogger(__name__)
+
+OPENS = 8.0
+"""Seconds that a new leg may take to open."""
+BOUNDARY = 30.0
+"""Seconds for which a change waits for a moment that suits it; then it is made in the middle of whatever goes on."""
+AGAIN, AGAIN_MOST = 0.5, 8.0
+"""Seconds before a leg that failed is opened anew, where there is no other mode: twice as long each time."""
+STEADY = 60.0
+"""Seconds that a mode must have served for its next failure to count as a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    mode: Mode
+    reason: str
+    urgent: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    leg: Leg
+    task: asyncio.Task[None]
+    since: float
+
+
+class Lead:
+    """`makers`: how to make a leg of each mode that the call's route has. `leg`: the one that serves; `ready`: set once one does."""
+
+    def __init__(self, line: Line, makers: Mapping[Mode, Callable[[Line], Leg]], start: Mode, rules: Switch) -> None:
+        self._line, self._makers, self._start, self._rules = line, makers, start, rules
+        self.leg = makers[start](line)
+        self.ready = asyncio.Event()
+        self._wish: _Wish | None = None
+        self._news = asyncio.Event()
+        self._slow = 0  # answers in a row that took too long
+        self._back_after = rules.back_after
+        self._back_at: float | None = None
+        self._failures = 0
+        line.trouble, line.leaving = self._trouble, self._leaving
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        return tuple(self._makers)
+
+    def change(self, mode: Mode, reason: str) -> bool:
+        """Soon; False if the route has no such mode. `ModeChanged` or `ModeKept` tells what became of it."""
+        if mode not in self._makers:
+            return False
+        if mode != self.leg.mode:
+            self._back_at = None
+            self._ask(_Wish(mode, reason))
+        return True
+
+    def measured(self, turn: Turn) -> None:
+        """A turn is over: its answer may have been too slow too often."""
+        if self._rules.ttft is None or turn.e2e_latency is None or not turn.done:
+            return
+        self._slow = self._slow + 1 if turn.e2e_latency > self._rules.ttft else 0
+        if self._slow >= self._rules.turns and (other := self._other()) is not None:
+            self._slow = 0
+            self._ask(_Wish(other, f"{self._rules.turns} answers in a row took more than {self._rules.ttft:g} s"))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        running = self._launch(self.leg)
+        running.leg.serve(Handover())
+        try:
+            if await self._got_ready(running):
+                self.ready.set()
+            while True:
+                await self._until_news(running)
+                if running.task.done():
+                    running = await self._replace(running, _failure(running.task))
+                elif (wish := self._wish) is not None:
+                    self._wish = None
+                    running = await self._change(running, wish)
+                elif self._back_at is not None and self._now() >= self._back_at:
+                    self._back_at = None
+                    running = await self._change(running, _Wish(self._start, "it serves again"))
+        finally:
+            await _ended(running.task)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _ask(self, wish: _Wish) -> None:
+        if self._wish is None or wish.urgent:
+            self._wish = wish
+        self._news.set()
+
+    def _other(self) -> Mode | None:
+        return next((mode for mode in self._makers if mode != self.leg.mode), None)
+
+    def _trouble(self, stage: Stage, error: GatewayError) -> None:
+        other = self._other()
+        if (
+            self._rules.on_failure and other is not None and stage != "s2s"
+        ):  # a session that fails ends its leg by itself
+            self._ask(_Wish(other, f"{stage} failed: {error}", urgent=True))
+
+    def _leaving(self, seconds: float) -> None:
+        self._ask(_Wish(self.leg.mode, "its session is about to be dropped"))
+
+    def _launch(self, leg: Leg) -> _Running:
+        task = asyncio.create_task(leg.run(), name=f"leg {leg.mode}")
+        task.add_done_callback(lambda _: self._news.set())
+        return _Running(leg, task, self._now())
+
+    async def _until_news(self, running: _Running) -> None:
+        self._news.clear()
+        if running.task.done() or self._wish is not None:
+            return
+        try:
+            async with asyncio.timeout_at(self._back_at):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    async def _change(self, old: _Running, wish: _Wish) -> _Running:
+        """As wished, or as it was."""
+        began = self._now()
+        try:
+            new = await self._open(wish.mode)
+        except GatewayError as error:
+            log.info("a call stays %s: %s", old.leg.mode, type(error).__name__)
+            self._line.tell(ModeKept(old.leg.mode, wish.mode, f"{wish.mode} did not open: {error}"))
+            if wish.mode == self._start:
+                self._later()
+            return old
+        try:
+            if not wish.urgent:
+                await self._boundary(old)
+        except BaseException:
+            await _ended(new.task)
+            raise
+        return await self._take_over(old, new, wish.reason, began)
+
+    async def _replace(self, old: _Running, error: GatewayError) -> _Running:
+        """The leg that served failed: another mode, else the same anew, until one opens."""
+        began, pause = self._now(), AGAIN
+        self._failures = 0 if began - old.since > STEADY else self._failures + 1
+        other = self._other() if self._rules.on_failure else None
+        order = [mode for mode in (other, old.leg.mode) if mode is not None]
+        if old.leg.mode != self._start:
+            order = order[::-1] if other is None else order
+        while True:
+            for mode in order:
+                try:
+                    new = await self._open(mode)
+                except GatewayError as failure:
+                    log.warning("a call's %s leg did not open: %s", mode, type(failure).__name__)
+                    continue
+                return await self._take_over(old, new, f"{old.leg.mode} failed: {error}", began)
+            self._line.tell(Problem("server_error", "no_leg", f"nobody can answer this call now: {error}"))
+            await asyncio.sleep(pause)
+            pause = min(AGAIN_MOST, pause * 2)
+
+    async def _open(self, mode: Mode) -> _Running:
+        """A leg that is ready to serve. Raises GatewayError."""
+        new = self._launch(self._makers[mode](self._line))
+        try:
+            if await self._got_ready(new):
+                return new
+            raise _failure(new.task) if new.task.done() else Unavailable(f"not ready within {OPENS:g} s")
+        except BaseException:
+            await _ended(new.task)
+            raise
+
+    async def _got_ready(self, running: _Running) -> bool:
+        """False where it failed, or takes too long."""
+        waiting = asyncio.create_task(running.leg.ready.wait())
+        try:
+            await asyncio.wait({waiting, running.task}, timeout=OPENS, return_when=asyncio.FIRST_COMPLETED)
+            return running.leg.ready.is_set() and not running.task.done()
+        finally:
+            await _ended(waiting)
+
+    async def _boundary(self, old: _Running) -> None:
+        """Until nobody waits for an answer, or the leg that serves is at its end."""
+        deadline = self._now() + BOUNDARY
+        while old.leg.answering and not old.task.done() and self._now() < deadline:  # noqa: ASYNC110  four things at once
+            await asyncio.sleep(FRAME)
+
+    async def _take_over(self, old: _Running, new: _Running, reason: str, began: float) -> _Running:
+        handover = old.leg.handover()
+        await _ended(old.task)
+        self.leg = new.leg
+        new.leg.serve(handover)
+        self.ready.set()
+        if new.leg.mode != self._start:
+            self._later()
+        elif old.leg.mode != self._start and self._failures == 0:
+            self._back_after = self._rules.back_after
+        log.info("a call is %s now", new.leg.mode)
+        self._line.tell(ModeChanged(old.leg.mode, new.leg.mode, reason, self._now() - began))
+        return new
+
+    def _later(self) -> None:
+        """When to try the mode it began in once more: the sooner it failed again, the later."""
+        self._back_at = self._now() + self._back_after
+        self._back_after = min(self._back_after * 2, 600.0)
+
+
+def _failure(task: asyncio.Task[None]) -> GatewayError:
+    """Why a leg ended. Raises what no leg may raise."""
+    error = None if task.cancelled() else task.exception()
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, GatewayError):
+        return error
+    if error is not None:
+        raise error
+    return Unavailable("it ended by itself")
+
+
+async def _ended(task: asyncio.Task[None] | asyncio.Task[bool]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
