@@ -87,7 +87,7 @@ class Opening:
         self._began = self._loop.time()
         self._entries: dict[Attempt, _Entry] = {}
         self._why: Why | None = None
-        self._raced = False
+        self._raced = self._alone = False
 
     async def race(
         self, targets: Sequence[Target], why: Why | None = None, raced: bool = False
@@ -95,6 +95,7 @@ class Opening:
         """The first of `targets` to give something useful, and those that failed before. `why`: what its attempts are, if
         not what a race calls them; `raced`: the first two are asked at the same time."""
         self._why, self._raced = why, raced and self.route.kind in HEDGED
+        self._alone = len(targets) == 1
         race = Race(self.route, targets, self, self._rng)
         attempt = await race.run()
         now = self._loop.time()
@@ -114,7 +115,9 @@ class Opening:
         else:
             inputs = self._inputs = inputs if inputs is not None else Channel()
             events = verb(target.model, self._spoken(target), inputs.reader())
-        limits = Limits.of(self.route.policy, self.request, None if self._whole else self.board.deadline(now, ticket))
+        # Where nobody else can be asked, to wait longer than usual beats to fail.
+        hurried = not self._whole and not self._alone
+        limits = Limits.of(self.route.policy, self.request, self.board.deadline(now, ticket) if hurried else None)
         attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)
         if inputs is not None:
             inputs.watch(attempt.input)

@@ -431,3 +431,21 @@ def said(text: str) -> Channel[Input]:
     inputs.put(Commit())
     inputs.close()
     return inputs
+
+
+@virtual
+async def test_a_target_later_than_ever_is_waited_for_where_nobody_else_can_be_asked() -> None:
+    """What was learned of it would give it one second; the policy gives it two."""
+    usual: list[Step] = [0.1, TextDelta("hi"), Finished()]
+    late: list[Step] = [1.8, TextDelta("hi"), Finished()]
+    rest: dict[str, Scripted] = {"b": Scripted(*usual)}
+    for others, wanted in (({}, ["ok"]), (rest, ["timeout", "ok"])):
+        only = Scripted(*usual)
+        gateway, samples = engine(a=only, **others)
+        for _ in range(40):
+            async with gateway.open("r", HELLO) as answer:
+                _ = [event async for event in answer]
+        only.steps = tuple(late)
+        async with gateway.open("r", HELLO) as answer:
+            _ = [event async for event in answer]
+        assert [sample.outcome for sample in samples[40:]] == wanted
