@@ -441,7 +441,7 @@ async def test_a_target_later_than_ever_is_waited_for_where_nobody_else_can_be_a
     rest: dict[str, Scripted] = {"b": Scripted(*usual)}
     for others, wanted in (({}, ["ok"]), (rest, ["timeout", "ok"])):
         only = Scripted(*usual)
-        gateway, samples = engine(a=only, **others)
+        gateway, samples = engine("llm", a=only, **others)
         for _ in range(40):
             async with gateway.open("r", HELLO) as answer:
                 _ = [event async for event in answer]
