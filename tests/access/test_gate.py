@@ -288,3 +288,14 @@ async def test_a_call_is_there_for_its_own_key_alone_and_counts_until_it_is_over
         assert (await gateway.http.post(f"{at}/hangup", headers=mine)).status_code == 200
         await until(lambda: gateway.access.open_of(gateway.key) == 0)
         assert (await gateway.ask()).status_code == 200
+
+
+async def test_callers_of_messages_are_refused_in_the_words_of_their_protocol(tmp_path: Path) -> None:
+    async with guarded(tmp_path, Limits(requests=1)) as gateway:
+        body = {"model": "chat", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        keys = ("tl_no_key", gateway.key, gateway.key)
+        answers = [await gateway.http.post("/v1/messages", json=body, headers={"x-api-key": key}) for key in keys]
+    assert [each.status_code for each in answers] == [401, 200, 429]
+    assert answers[0].json()["error"]["type"] == "authentication_error"
+    assert answers[1].json()["type"] == "message"
+    assert answers[2].json()["error"]["type"] == "rate_limit_error"
