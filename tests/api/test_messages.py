@@ -176,6 +176,15 @@ async def test_thoughts_come_with_their_seal_to_who_asked(stream: bool) -> None:
 
 
 @both
+async def test_each_thought_has_a_seal_of_its_own(stream: bool) -> None:
+    plays = (*THOUGHT[:3], TextDelta("more", "reasoning"), ThoughtSealed("seal-2"), *SAYS)
+    async with stage(chat=Chats(*plays)) as gateway:
+        message = await ask(gateway, stream, max_tokens=2000, thinking={"type": "adaptive"})
+    thoughts = [(block.thinking, block.signature) for block in message.content if block.type == "thinking"]
+    assert thoughts == [("hm, yes", "seal"), ("more", "seal-2")]
+
+
+@both
 async def test_usage_is_counted_as_anthropic_does(stream: bool) -> None:
     async with stage(chat=Chats(*SAYS)) as gateway:
         used = (await ask(gateway, stream)).usage
@@ -324,6 +333,13 @@ async def test_what_only_anthropic_knows_is_refused_where_nobody_does() -> None:
     assert upstream.received == []
 
 
+async def test_only_anthropic_can_fill_a_cache_and_say_nothing() -> None:
+    async with Upstream("ok") as upstream, stage(chat=of_openai(upstream)) as gateway:
+        with pytest.raises(anthropic.BadRequestError, match="cannot be told 'max_tokens'"):
+            await ask(gateway, False, max_tokens=0)
+    assert upstream.received == []
+
+
 @pytest.mark.parametrize("raw", [True, False], ids=["forwarded-first", "encoded-first"])
 async def test_a_stream_that_dies_is_gone_on_with_in_one_message(raw: bool) -> None:
     rest = text(60)[len(text(40)) :]
@@ -333,7 +349,10 @@ async def test_a_stream_that_dies_is_gone_on_with_in_one_message(raw: bool) -> N
     ):
         build = (of_anthropic, of_openai) if raw else (of_openai, of_anthropic)
         async with stage(chat=(build[0](first), build[1](second)), policy=GOES_ON) as gateway:
-            message = await ask(gateway, True)
+            message = await ask(gateway, True, extra_body={"odd_field": 1})
+    assert second.received[0].json.get("odd_field") == (
+        None if raw else 1
+    )  # to who speaks it the caller's own words go on
     assert [(block.type, block.text) for block in message.content] == [("text", text(60))]
     assert message.stop_reason == "end_turn"
     turns = second.received[0].json["messages"]
