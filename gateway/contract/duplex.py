@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -55,18 +56,25 @@ class Codec(Protocol):
         """The socket was closed before `finished`: the last events where the protocol ends so; else it raises."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Wait:
+    """One thing that is waited for, for so many seconds from when it is the codec's `wait`; 0 for none at all."""
+
+    seconds: float
+
+
 @runtime_checkable
 class Patient(Protocol):
-    """A codec that does not wait for ever. What its protocol need not answer (a commit of nothing) it answers itself.
+    """A codec that does not wait for ever: what its protocol need not answer (a commit of nothing) it answers itself.
 
-    `patience`: seconds without a frame after which `late` is asked for events, counted anew from every frame and every input;
-    0 for at once, None while nothing is awaited.
+    `wait`: what is waited for now; None for nothing. As long as it is the same one, its seconds go on, whatever comes.
     """
 
-    patience: float | None
+    @property
+    def wait(self) -> Wait | None: ...
 
     def late(self) -> Iterable[ProviderEvent]:
-        """What is to be said since no frame came. May raise. Changes `patience`, unless it is to be asked again."""
+        """What is to be said since the seconds of `wait` are over, which is then another or none. May raise."""
 
 
 async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) -> Events:
@@ -102,17 +110,21 @@ class _Patience:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec if isinstance(codec, Patient) else None
         self._clock: asyncio.Timeout | None = None
+        self._wait: Wait | None = None
+        self._until: float | None = None
 
     def late(self) -> Iterable[ProviderEvent]:
+        self._wait = self._until = None
         return self._codec.late() if self._codec is not None else ()
 
     def moved(self) -> None:
         """The codec may be waiting for something else now."""
-        if self._clock is not None and not self._clock.expired():
-            self._clock.reschedule(self._until())
+        if self._look() and self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(self._until)
 
     async def __aenter__(self) -> None:
-        self._clock = asyncio.timeout_at(self._until())
+        self._look()
+        self._clock = asyncio.timeout_at(self._until)
         await self._clock.__aenter__()
 
     async def __aexit__(
@@ -122,10 +134,14 @@ class _Patience:
         clock, self._clock = self._clock, None
         await clock.__aexit__(kind, error, trace)
 
-    def _until(self) -> float | None:
-        if self._codec is None or self._codec.patience is None:
-            return None
-        return asyncio.get_running_loop().time() + self._codec.patience
+    def _look(self) -> bool:
+        """Whether something else is waited for than before."""
+        wait = self._codec.wait if self._codec is not None else None
+        if wait is self._wait:
+            return False
+        self._wait = wait
+        self._until = None if wait is None else asyncio.get_running_loop().time() + wait.seconds
+        return True
 
 
 class _Writer:
