@@ -13,10 +13,23 @@ from _pytest.mark import ParameterSet
 from gateway.contract.audio import Audio
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Kind
-from providers import anthropic, fake, gemini, litellm, local_llm, local_stt, local_tts, openai, openai_compatible
+from providers import (
+    anthropic,
+    deepgram,
+    fake,
+    gemini,
+    litellm,
+    local_llm,
+    local_stt,
+    local_tts,
+    openai,
+    openai_compatible,
+)
 from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
-from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http
+from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http, over_socket
+from tests.fakes.base import Behaviour
+from tests.fakes.deepgram import Deepgram
 from tests.needs import ROOT
 from tests.sounds import tone
 from tests.upstream_scripts import error
@@ -94,6 +107,27 @@ ANTHROPIC: Mapping[Scene, Script | str] = {
     "echoes-key": _echoes_anthropic_key,
 }
 
+SOCKET: Mapping[Scene, Behaviour] = {
+    "answers": Behaviour(),
+    "endless": Behaviour(trouble="endless"),
+    "silent": Behaviour(stall_after=0.0),
+    "stalls": Behaviour(stall_after=1.0),
+    "unauthorized": Behaviour(trouble="unauthorized"),
+    "rate-limited": Behaviour(trouble="rate-limited"),
+    "no-quota": Behaviour(trouble="no-quota"),
+    "server-error": Behaviour(trouble="broken"),
+    "refused-connection": Behaviour(),
+    "hangs-up-first": Behaviour(drop_after=0.0),
+    "hangs-up-mid": Behaviour(drop_after=1.0),
+    "garbage": Behaviour(trouble="garbage"),
+}
+"""Of fakes of WebSocket protocols: the words for troubles that all of them know."""
+_HEARS: Mapping[Scene, Behaviour] = {
+    **SOCKET,
+    "refuses": Behaviour(trouble="bad-audio"),
+    "echoes-key": Behaviour(trouble="echoes-key"),
+}
+
 FAKE: Mapping[Scene, str] = {
     "answers": "words-6",
     "endless": "words-1000000+tick-5ms",
@@ -142,6 +176,14 @@ ENTRIES = [
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),
     _fake("s2s", _SOUND),
+    Entry(
+        "deepgram",
+        "stt",
+        frozenset(_HEARS),
+        over_socket(deepgram.Provider, Deepgram, _HEARS, "nova-3"),
+        "wire",
+        lambda: _SOUND,
+    ),
     Entry("local_llm", "llm", _WORKER, in_worker(local_llm.Provider, "smollm2"), "models", tokens=64),
     Entry("local_tts", "tts", _WORKER, in_worker(local_tts.Provider, "joe"), "models", lambda: _TEXT),
     Entry("local_stt", "stt", _WORKER, in_worker(local_stt.Provider, "moonshine"), "models", _utterance),

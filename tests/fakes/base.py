@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+
+_QUIET = logging.getLogger("tests.fakes.frames")
+_QUIET.disabled = True  # the library logs frames, and tests look for keys in logs
 
 
 @dataclass
@@ -61,6 +65,13 @@ class Dropped(Exception):
     """The connection is to be dropped now."""
 
 
+async def stalled(connection: ServerConnection) -> None:
+    """Says nothing any more, and takes what comes until it is left."""
+    async for _ in connection:
+        pass
+    raise Dropped
+
+
 class Fake:
     """`sessions`: every connection so far; `open`: how many there are now; `asked`: upgrades, also those refused."""
 
@@ -89,7 +100,8 @@ class Fake:
     @asynccontextmanager
     async def running(self, port: int = 0, **more: Any) -> AsyncIterator[str]:
         """Its address, `ws://127.0.0.1:PORT`. `more`: for websockets' `serve`."""
-        settings: dict[str, Any] = {"compression": None, "max_size": 1 << 24, "process_request": self._upgrade, **more}
+        settings: dict[str, Any] = {"compression": None, "max_size": 1 << 24, "process_request": self._upgrade}
+        settings |= {"logger": _QUIET, **more}
         async with serve(self._serve, "127.0.0.1", port, **settings) as server:
             self._server = server
             yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
