@@ -101,7 +101,8 @@ class Fake:
     async def running(self, port: int = 0, **more: Any) -> AsyncIterator[str]:
         """Its address, `ws://127.0.0.1:PORT`. `more`: for websockets' `serve`."""
         settings: dict[str, Any] = {"compression": None, "max_size": 1 << 24, "process_request": self._upgrade}
-        settings |= {"logger": _QUIET, **more}
+        # No bound on what waits to be read: a fake that does not read must still see that it is left.
+        settings |= {"logger": _QUIET, "max_queue": None, **more}
         async with serve(self._serve, "127.0.0.1", port, **settings) as server:
             self._server = server
             yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
