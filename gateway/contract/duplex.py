@@ -49,8 +49,8 @@ class Codec(Protocol):
     def idle(self) -> Iterable[Frame]:
         """What keeps the session alive."""
 
-    def hear(self, frame: Frame) -> Iterable[ProviderEvent]:
-        """What a frame says."""
+    def hear(self, frame: Frame) -> Iterable[Frame | ProviderEvent]:
+        """What a frame says, and what is sent upon it."""
 
     def closed(self, code: int | None, reason: str) -> Iterable[ProviderEvent]:
         """The socket was closed before `finished`: the last events where the protocol ends so; else it raises."""
@@ -73,8 +73,8 @@ class Patient(Protocol):
     @property
     def wait(self) -> Wait | None: ...
 
-    def late(self) -> Iterable[ProviderEvent]:
-        """What is to be said since the seconds of `wait` are over, which is then another or none. May raise."""
+    def late(self) -> Iterable[Frame | ProviderEvent]:
+        """What is to be said, and sent, since the seconds of `wait` are over, which is then another or none. May raise."""
 
 
 async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) -> Events:
@@ -90,7 +90,10 @@ async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) ->
                     frame_or_end = await socket.next()
             except TimeoutError:
                 for event in patience.late():
-                    yield event
+                    if isinstance(event, str | bytes):
+                        await socket.send(event)
+                    else:
+                        yield event
                 continue
             if frame_or_end is None:
                 writer.check()
@@ -98,7 +101,10 @@ async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) ->
                     yield event
                 return
             for event in codec.hear(frame_or_end):
-                yield event
+                if isinstance(event, str | bytes):
+                    await socket.send(event)
+                else:
+                    yield event
         writer.check()
     finally:
         await writer.aclose()
@@ -113,7 +119,7 @@ class _Patience:
         self._wait: Wait | None = None
         self._until: float | None = None
 
-    def late(self) -> Iterable[ProviderEvent]:
+    def late(self) -> Iterable[Frame | ProviderEvent]:
         self._wait = self._until = None
         return self._codec.late() if self._codec is not None else ()
 

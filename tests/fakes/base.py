@@ -58,7 +58,7 @@ class Session:
     @property
     def said(self) -> list[Any]:
         """The text frames that are JSON."""
-        return [orjson.loads(each) for each in self.frames if isinstance(each, str) and each[:1] in "{["]
+        return [orjson.loads(each) for each in self.frames if isinstance(each, str) and each.startswith(("{", "["))]
 
 
 class Dropped(Exception):
@@ -74,6 +74,9 @@ async def stalled(connection: ServerConnection) -> None:
 
 class Fake:
     """`sessions`: every connection so far; `open`: how many there are now; `asked`: upgrades, also those refused."""
+
+    spares: tuple[str, ...] = ()
+    """Ends of paths whose connections may stand ready: such a session asks `now` itself, once something is said in it."""
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour or Behaviour()
@@ -147,7 +150,8 @@ class Fake:
         self.sessions.append(session)
         await self._count(1)
         try:
-            await self.talk(connection, session, self.now())
+            ready = session.path.endswith(self.spares)
+            await self.talk(connection, session, Behaviour() if ready else self.now())
         except Dropped:
             connection.transport.abort()
         except ConnectionClosed:
