@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from starlette.routing import BaseRoute, Route
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.exchange import HELD, STALLED, ClientGone, Endpoint, Exchange, Headers
@@ -33,30 +34,91 @@ def front(routes: Iterable[BaseRoute], serve: Serve = Endpoint.serve) -> type[Ht
 
 
 class _Front(HttpToolsProtocol):
-    """`serving`: the request being answered, where it came straight."""
+    """`serving`: the request being answered, where it came straight. `fresh`: one whose handler was not started yet."""
 
     endpoints: ClassVar[Mapping[bytes, Callable[[Exchange], Awaitable[None]]]] = {}
     serving: _Cycle | None = None
+    fresh: _Cycle | None = None
+    idle_since: float = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self.idle_since = self.loop.time()
+        super().data_received(data)
+        fresh, self.fresh = self.fresh, None
+        if fresh is not None:
+            fresh.begin()
+
+    def on_message_begin(self) -> None:
+        # What uvicorn puts together here is only needed for ASGI.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         endpoint, parser = self.endpoints.get(self.url), self.parser
         plain = endpoint is not None and parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
         if endpoint is None or not plain or parser.should_upgrade() or self.limit_concurrency is not None:
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            headers_of_scope: list[tuple[bytes, bytes]] = self.scope["headers"]  # type: ignore[assignment]  # it is that list
+            headers_of_scope += headers
+            self.url, self.expect_100_continue = url, expects
             super().on_headers_complete()
             return
-        self.scope["method"], self.scope["path"], self.scope["raw_path"] = "POST", self.url.decode(), self.url
-        self.scope["query_string"] = b""
         before: RequestResponseCycle | None = self.cycle
-        self.cycle = _Cycle(self, parser.should_keep_alive())
-        app: Any = endpoint  # which _Cycle.run_asgi gets
+        cycle = self.cycle = _Cycle(self, endpoint, parser.should_keep_alive())
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
+            self.fresh = cycle
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
+            app: Any = endpoint  # which _Cycle.run_asgi gets
+            self.pipeline.appendleft((cycle, app))
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        if type(cycle) is not _Cycle:
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.more(body)
+
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        if type(cycle) is not _Cycle:
+            super().on_message_complete()
+        elif not cycle.response_complete:
+            cycle.more_body = False
+            cycle.wake()
+
+    def on_response_complete(self) -> None:
+        if type(self.cycle) is not _Cycle or self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self.idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._idle)
+
+    def _unset_keepalive_if_required(self) -> None:
+        # One timer at a time looks how long it was idle: making and unmaking one for each request costs more.
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
+
+    def _idle(self) -> None:
+        self.timeout_keep_alive_task = None
+        due = self.idle_since + self.timeout_keep_alive
+        if self.transport.is_closing() or not self.cycle.response_complete:
+            return  # the next answer sets a timer again
+        if self.loop.time() < due:
+            self.timeout_keep_alive_task = self.loop.call_at(due, self._idle)
+        else:
+            self.timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         if self.serving is not None:
             self.serving.lost()
 
@@ -64,30 +126,62 @@ class _Front(HttpToolsProtocol):
 class _Cycle(RequestResponseCycle):
     """A request on a connection, as uvicorn's protocol and an Exchange see it. `handler`: whom to cancel if the client leaves."""
 
-    def __init__(self, connection: _Front, keep_alive: bool) -> None:
-        super().__init__(
-            scope=connection.scope,
-            transport=connection.transport,
-            flow=connection.flow,
-            logger=connection.logger,
-            access_logger=connection.access_logger,
-            access_log=False,
-            default_headers=connection.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=connection.expect_100_continue,
-            keep_alive=keep_alive,
-            on_response=connection.on_response_complete,
-        )
-        self.connection = connection
+    def __init__(  # without super's: its Event and much else are of no use here
+        self, connection: _Front, endpoint: Callable[[Exchange], Awaitable[None]], keep_alive: bool
+    ) -> None:
+        self.connection, self.endpoint, self.keep_alive = connection, endpoint, keep_alive
+        self.scope = {  # type: ignore[typeddict-item]  # what an Exchange reads of it
+            "type": "http",
+            "method": "POST",
+            "path": connection.url.decode(),
+            "query_string": b"",
+            "headers": connection.headers,
+            "client": connection.client,
+            "scheme": connection.scheme,
+        }
+        self.transport, self.flow = connection.transport, connection.flow
+        self.default_headers = connection.server_state.default_headers
+        self.waiting_for_100_continue = connection.expect_100_continue
+        self.body = bytearray()
+        self.more_body = True
+        self.disconnected = self.response_started = self.response_complete = False
+        self.chunked_encoding: bool | None = None
+        self.on_response = connection.on_response_complete
         self.exchange: _Direct | None = None
         self.handler: asyncio.Task[Any] | None = None
+        self._event: asyncio.Event | None = None
 
-    async def run_asgi(self, app: Any) -> None:
-        """Uvicorn starts every request by this name. `app`: the Endpoint's way of serving it."""
+    @property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]  # made when somebody waits for more
+        if self._event is None:
+            self._event = asyncio.Event()
+            if self.body or not self.more_body or self.disconnected:
+                self._event.set()
+        return self._event
+
+    def more(self, body: bytes) -> None:
+        """Of the request's body."""
+        self.body += body
+        if len(self.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.wake()
+
+    def wake(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+    def begin(self) -> None:
+        tasks = self.connection.tasks
+        task = self.connection.loop.create_task(self.run_asgi())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def run_asgi(self, app: Any = None) -> None:
+        """Uvicorn starts a pipelined request by this name."""
         self.connection.serving = self
         exchange = self.exchange = _Direct(self)
         try:
-            await app(exchange)
+            await self.endpoint(exchange)
         finally:
             self.connection.serving = self.handler = None
             if not self.response_complete and not self.disconnected:
@@ -96,7 +190,7 @@ class _Cycle(RequestResponseCycle):
     def lost(self) -> None:
         """The client left."""
         self.disconnected = True
-        self.message_event.set()
+        self.wake()
         if self.handler is not None and self.exchange is not None and not self.exchange.finished:
             self.exchange.left = True
             self.handler.cancel()
@@ -127,7 +221,7 @@ class _Cycle(RequestResponseCycle):
         if not self.disconnected:
             self.transport.write(data)
             self.response_complete = True
-            self.message_event.set()
+            self.wake()
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()

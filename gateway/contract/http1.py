@@ -29,6 +29,9 @@ MAX_CONNECTIONS = 1000
 KEPT_SECONDS = 30.0
 """An idle connection is closed before the upstream is likely to: usual limits are 60 s and more."""
 
+SWEEP_SECONDS = 5.0
+"""Between two looks at which have been kept long enough."""
+
 HEADS = 64
 """Heads of requests that are remembered: making one takes longer than all else the client does for a request."""
 
@@ -53,6 +56,7 @@ class Http1Client:
         self._open: set[Connection] = set()
         self._opening = 0
         self._closed = False
+        self._sweeping: asyncio.TimerHandle | None = None
         self._heads: dict[tuple[object, ...], tuple[Origin, bytes]] = {}
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AbstractAsyncContextManager[Answer]:
@@ -79,14 +83,29 @@ class Http1Client:
     def released(self, origin: Origin, connection: Connection) -> None:
         """Keep it for the next if its answer was read to the end, else close it."""
         kept = self._idle[origin]
-        if self._closed or not connection.keep(KEPT_SECONDS, kept):
+        if self._closed or not connection.keep(KEPT_SECONDS):
             connection.abort()
-        else:
-            kept.append(connection)
+            return
+        kept.append(connection)
+        if self._sweeping is None:  # one timer for all that are kept: one for each would cost every request two calls
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close those that were kept long enough."""
+        loop = asyncio.get_running_loop()
+        for origin, kept in [*self._idle.items()]:
+            for connection in [each for each in kept if each.expired(loop.time())]:
+                kept.remove(connection)
+                connection.abort()
+            if not kept:
+                del self._idle[origin]
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep) if self._idle else None
 
     async def aclose(self) -> None:
         """Closes every connection; answers under way break. Again is a no-op."""
         self._closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         closing = list(self._open)
         for connection in closing:
             connection.abort()

@@ -28,7 +28,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._poll: select.poll | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._expiry: asyncio.TimerHandle | None = None
+        self._kept_until = 0.0
         self._broken: Broken | None = None
         self._idle = True
         self._used = False
@@ -48,8 +48,6 @@ class Connection(asyncio.Protocol):
 
     def take(self) -> bool:
         """Use it for a request; False if it is closed or closing."""
-        if self._expiry is not None:
-            self._expiry.cancel()
         if self._broken is not None or self._transport.is_closing() or (self._used and self._has_news()):
             return False
         self._idle, self._used = False, True
@@ -86,19 +84,17 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
-    def keep(self, seconds: float, kept: list[Connection]) -> bool:
-        """Keep it for the next request, for so long (then it leaves `kept`); False if it is of no more use."""
+    def keep(self, seconds: float) -> bool:
+        """Keep it for the next request, for so long; False if it is of no more use."""
         spent = not self.complete or not self._keeps or self._paused or self._broken is not None
         if spent or self._transport.is_closing() or self._transport.get_write_buffer_size():
             return False
-
-        def expire() -> None:
-            kept.remove(self)
-            self.abort()
-
-        self._idle = True
-        self._expiry = asyncio.get_running_loop().call_later(seconds, expire)
+        self._idle, self._kept_until = True, self._loop.time() + seconds
         return True
+
+    def expired(self, now: float) -> bool:
+        """Whether it was kept long enough."""
+        return self._kept_until <= now
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""

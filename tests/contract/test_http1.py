@@ -166,6 +166,7 @@ async def test_a_connection_is_not_kept_for_long(
     client: Http1Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http1, "KEPT_SECONDS", 0.05)
+    monkeypatch.setattr(http1, "SWEEP_SECONDS", 0.05)
     for _ in range(2):
         await ask(client, upstream.url)
         assert upstream.open == 1
