@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast, get_args
 
@@ -15,6 +15,7 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Kind
 from providers import (
     anthropic,
+    assemblyai,
     deepgram,
     fake,
     gemini,
@@ -29,7 +30,8 @@ from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
 from tests.conformance.soniox_entries import SONIOX
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http, over_socket
-from tests.fakes.base import Behaviour
+from tests.fakes.assemblyai import AssemblyAI
+from tests.fakes.base import Behaviour, Fake
 from tests.fakes.deepgram import Deepgram
 from tests.needs import ROOT
 from tests.sounds import tone
@@ -167,6 +169,13 @@ _LITELLM = over_http(litellm.Provider, OPENAI, "openai/model-1")
 _WARNS = ("ignore:Accessing the 'model_:DeprecationWarning", "ignore:coroutine 'OpenAIChat:RuntimeWarning")
 """Of LiteLLM's: a field that pydantic moved, and what it has not begun of a request when that is cancelled."""
 
+
+def _ear(name: str, build: Callable[[Settings], object], upstream: type[Fake], model: str) -> Entry:
+    """Of those whose raw samples are never refused: there is nothing in them to decode."""
+    stage = over_socket(build, upstream, SOCKET, model)
+    return Entry(name, "stt", frozenset(SOCKET), stage, "wire", lambda: _SOUND[:2])
+
+
 ENTRIES = [
     Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
     Entry("openai", "llm", frozenset(OPENAI), over_http(openai.Provider, OPENAI), "wire"),
@@ -186,6 +195,7 @@ ENTRIES = [
         "wire",
         lambda: _SOUND,
     ),
+    _ear("assemblyai", assemblyai.Provider, AssemblyAI, "universal-streaming-english"),
     Entry("local_llm", "llm", _WORKER, in_worker(local_llm.Provider, "smollm2"), "models", tokens=64),
     Entry("local_tts", "tts", _WORKER, in_worker(local_tts.Provider, "joe"), "models", lambda: _TEXT),
     Entry("local_stt", "stt", _WORKER, in_worker(local_stt.Provider, "moonshine"), "models", _utterance),
