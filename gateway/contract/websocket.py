@@ -40,7 +40,8 @@ PING, PONG = 20.0, 15.0
 FAREWELL = 0.5
 """Seconds for the closing handshake; then the connection is dropped."""
 _QUIET = logging.getLogger("gateway.contract.websocket.frames")
-_QUIET.disabled = True  # the library logs frames, and frames hold words and keys
+# The library logs frames, and frames hold words and keys. Not `disabled`: a server that sets up its logging enables all again.
+_QUIET.setLevel(logging.CRITICAL + 1)
 
 Judge = Callable[[int, Mapping[str, str], bytes], ProviderError | None]
 """What a status, headers (names in lower case) and body of a refused upgrade mean; None for what the status alone says."""

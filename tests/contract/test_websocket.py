@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import logging.config
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
@@ -80,6 +82,17 @@ async def test_a_provider_may_know_better_what_a_refusal_means() -> None:
 async def test_what_cannot_be_reached_is_unavailable(url: str) -> None:
     with pytest.raises(Unavailable):
         await open_socket("acme", url)
+
+
+async def test_no_frame_and_no_header_is_logged_whoever_sets_up_logging(caplog: pytest.LogCaptureFixture) -> None:
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})  # as uvicorn does
+    caplog.set_level(logging.DEBUG)
+    async with server(echo) as url:
+        socket = await open_socket("acme", url, {"authorization": "canary"})
+        await socket.send("canary")
+        assert await socket.next() == "canary"
+        await socket.aclose()
+    assert not [record for record in caplog.records if record.name.startswith("gateway")]
 
 
 async def test_how_the_upstream_closed_is_known() -> None:
