@@ -100,6 +100,10 @@ class Fake:
         self.behaviour.times -= 1
         return self.behaviour
 
+    def not_yet(self, behaviour: Behaviour) -> None:
+        """A connection may only stand ready: it behaves as is asked for when it is used, and `now` is to be asked again then."""
+        behaviour.times += 1
+
     @asynccontextmanager
     async def running(self, port: int = 0, **more: Any) -> AsyncIterator[str]:
         """Its address, `ws://127.0.0.1:PORT`. `more`: for websockets' `serve`."""

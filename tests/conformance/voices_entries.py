@@ -1,0 +1,48 @@
+"""Entries of Cartesia: one for each kind, against its fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from gateway.contract.requests import Input
+from providers import cartesia
+from tests.conformance.speech import spoken
+from tests.conformance.stages import Entry, Scene, Stage, over_socket
+from tests.fakes.base import Behaviour
+from tests.fakes.cartesia import Cartesia
+
+_SPEAKS: Mapping[Scene, Behaviour] = {
+    "answers": Behaviour(),
+    "endless": Behaviour(trouble="endless"),
+    "silent": Behaviour(stall_after=0.0),
+    "stalls": Behaviour(stall_after=1.0),
+    "unauthorized": Behaviour(trouble="unauthorized"),
+    "rate-limited": Behaviour(trouble="rate-limited"),
+    "no-quota": Behaviour(trouble="no-quota"),
+    "server-error": Behaviour(trouble="broken"),
+    "refused-connection": Behaviour(),
+    "hangs-up-first": Behaviour(drop_after=0.0),
+    "hangs-up-mid": Behaviour(drop_after=1.0),
+    "garbage": Behaviour(trouble="garbage"),
+}
+_HEARS: Mapping[Scene, Behaviour] = {
+    **_SPEAKS,
+    "refuses": Behaviour(trouble="bad-audio"),
+    "echoes-key": Behaviour(trouble="echoes-key"),
+}
+_TEXT: list[Input] = ["Is anybody there? ", "This takes some time to say, and a little more after that."]
+
+
+def _hears(name: str, stage: Callable[[], AbstractAsyncContextManager[Stage]]) -> Entry:
+    return Entry(name, "stt", frozenset(_HEARS), stage, "wire", spoken)
+
+
+def _speaks(name: str, stage: Callable[[], AbstractAsyncContextManager[Stage]]) -> Entry:
+    return Entry(name, "tts", frozenset(_SPEAKS), stage, "wire", lambda: _TEXT)
+
+
+VOICES = [
+    _hears("cartesia", over_socket(cartesia.Provider, Cartesia, _HEARS, "ink-2")),
+    _speaks("cartesia", over_socket(cartesia.Provider, Cartesia, _SPEAKS, "sonic-3.5", spare=1)),
+]
