@@ -30,13 +30,9 @@ from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
 from tests.conformance.soniox_entries import SONIOX
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http, over_socket
-<<<<<<< HEAD
+from tests.conformance.voices_entries import VOICES
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
-=======
-from tests.conformance.voices_entries import VOICES
-from tests.fakes.base import Behaviour
->>>>>>> e39d0ed (Cartesia: hear by both of its endpoints, speak in contexts; its fake, its conformance, its own SDK on the fake)
 from tests.fakes.deepgram import Deepgram
 from tests.needs import ROOT
 from tests.sounds import tone
