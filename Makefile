@@ -13,7 +13,7 @@ help: ## this list
 run: .venv/.local models ## set up, pull the models, serve on http://127.0.0.1:8080
 	@exec $(BIN)/trunkline serve $(ARGS)
 
-test: system-packages .venv/.dev models gate ## set up, with what the tests need, then the gate
+test: system-packages .venv/.dev .venv/.clients models gate ## set up, with what the tests need, then the gate
 
 gate: ## format, lint, types, import contracts, tests: nothing is set up
 	@echo "== format";  $(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
@@ -26,7 +26,7 @@ models: .venv/.local ## pull the model weights (about 260 MB, once)
 	@$(BIN)/trunkline models pull
 
 system-packages: ## the programs the tests use, by apt where that is allowed
-	@scripts/system-packages redis-server chromium
+	@scripts/system-packages redis-server chromium nodejs npm
 
 format: ## ruff, in place
 	@$(BIN)/ruff format .
@@ -49,3 +49,8 @@ clean: ## the virtual environment and caches; the pulled models stay
 .venv/.dev: .venv/pyvenv.cfg $(LOCK)/dev.txt pyproject.toml
 	@$(BIN)/python scripts/install.py $(LOCK)/dev.txt
 	@touch $@ .venv/.local
+
+# Clients that callers use from Node. Without them their test says so, as tests do that lack a program.
+.venv/.clients: .venv/pyvenv.cfg tests/clients/package-lock.json
+	@npm ci --prefix tests/clients --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error \
+	  && touch $@ || echo "missing: the clients of tests/clients, from npm"

@@ -5,7 +5,7 @@
 `base_url` (default https://api.anthropic.com): what `/v1/messages` is added to, `/messages` if it ends in /v1. Options:
 `max_tokens` (default 8192) of an answer where the caller does not say; `thinking`: how the row's models are asked to think,
 `adaptive` (the default, from Claude 4.6 on) or `budget` (those before); `sampling` (default false): they take temperature, top_p
-and top_k, as those before did; `betas`: a list of names for `anthropic-beta`; `version` (2023-06-01).
+and top_k, as those before did; `betas`: a list of names for `anthropic-beta`; `version` (2023-06-01), where the caller names none.
 """
 
 from __future__ import annotations
@@ -91,8 +91,9 @@ class Provider:
     def _fields(self, request: ChatRequest, native: bool) -> dict[str, str]:
         told = [*self._betas, request.headers.get("anthropic-beta", "") if native else ""]
         betas = {"anthropic-beta": ",".join(filter(None, told))} if any(told) else {}
+        version = {name: told for name, told in request.headers.items() if native and name == "anthropic-version"}
         accept = "text/event-stream" if request.stream else "application/json"
-        return {**self._headers, **betas, "accept": accept}
+        return {**self._headers, **version, **betas, "accept": accept}
 
     async def _whole(self, answer: Answer, begun: bytes, forward: bool) -> list[ProviderEvent]:
         body = begun + await read_up_to(answer, ANSWER_LIMIT + 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+CLIENTS = ROOT / "tests" / "clients"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -55,6 +56,12 @@ def _models() -> str | None:
     return f"weights not pulled ({', '.join(away)}): trunkline models pull" if away else None
 
 
+def _node() -> str | None:
+    if shutil.which("node") is None:
+        return "node is not installed"
+    return None if (CLIENTS / "node_modules" / "ai").is_dir() else "the Node clients are not installed: make test does"
+
+
 def _module(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else f"the Python package {name} is not installed"
 
@@ -65,4 +72,4 @@ def _is_a_browser(path: Path) -> bool:
         return b"snap install" not in file.read(4096)
 
 
-RULES: dict[str, Callable[[], str | None]] = {"shared": _shared, "browser": _browser, "models": _models}
+RULES: dict[str, Callable[[], str | None]] = {"shared": _shared, "browser": _browser, "models": _models, "node": _node}

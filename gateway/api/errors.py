@@ -37,6 +37,7 @@ from gateway.contract.errors import (
     LimitReached,
     NoSuchRoute,
     NoTargetAwake,
+    NoThreads,
     OutOfQuota,
     ProviderError,
     RateLimited,
@@ -113,6 +114,10 @@ def failure(error: BaseException, request_id: str) -> Failure:
             return Failure(404, str(error), param="model", code="model_not_found")
         case WrongKind():
             return Failure(400, str(error), param="model", code="wrong_kind")
+        case NoThreads():
+            # In Anthropic's words, on which its clients go on without a thread.
+            details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+            return Failure(400, str(error), param=error.param, more=(("details", details),))
         case BadRequest():
             return Failure(error.status, str(error), param=error.param, code=_CODES.get(error.status))
         case KeyRefused() | RouteNotAllowed() | LimitReached() | BudgetSpent() | AccessUnknown():

@@ -13,7 +13,7 @@ from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import read_object
 from gateway.api.headers import SSE, answered_by, asked_for, dollars, paid, target_header
 from gateway.api.messages_events import MessageStream, WholeMessage, event
-from gateway.api.messages_wire import betas, estimated_tokens, messages_request
+from gateway.api.messages_wire import betas, estimated_tokens, messages_request, version
 from gateway.api.wire import route_of
 from gateway.contract.events import Finished
 from gateway.contract.requests import ChatRequest
@@ -58,7 +58,8 @@ class Messages:
     async def _read(self, exchange: Exchange, answered: bool = True) -> tuple[str, ChatRequest]:
         body = await read_object(exchange)
         name = route_of(exchange.grant, self._engine.routes, body, "llm")
-        return name, messages_request(body, betas(exchange.header(b"anthropic-beta")), answered)
+        headers = betas(exchange.header(b"anthropic-beta")) | version(exchange.header(b"anthropic-version"))
+        return name, messages_request(body, headers, answered)
 
     async def _stream(self, exchange: Exchange, answer: Answer, thoughts: bool) -> None:
         stream = MessageStream(str(answer.target), thoughts)

@@ -7,6 +7,7 @@ The caller's body goes along untouched for targets that speak this protocol. Wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -15,7 +16,7 @@ import orjson
 from gateway.api.fields import Fields
 from gateway.api.urls import why_not
 from gateway.api.wire import LONGEST_NAME, MOST_MESSAGES, MOST_PARTS, MOST_STOPS, MOST_TOOLS, refuse_ours
-from gateway.contract.errors import BadRequest
+from gateway.contract.errors import BadRequest, NoThreads
 from gateway.contract.messages import CacheFor, File, Image, Message, Part, Role, Text, Thought, Tool, ToolCall
 from gateway.contract.requests import AnswerFormat, ChatRequest, Thinking, ToolChoice
 
@@ -25,12 +26,15 @@ IMAGE_TOKENS, FILE_TOKENS, CHARACTERS_A_TOKEN = 1600, 2000, 4
 """For estimates: the most that a picture costs with Anthropic, about a page of a PDF, and English text."""
 
 _ROLES: Mapping[str, Role] = MappingProxyType({"user": "user", "assistant": "assistant", "system": "system"})
+_VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNTYPED = ("container", "mcp_servers", "inference_geo", "skills")
 
 
 def messages_request(body: Fields, headers: Mapping[str, str], answered: bool = True) -> ChatRequest:
     """Raises BadRequest. `answered`: false where tokens are only counted, and no limit needs to be said."""
     refuse_ours(body)
+    if body.mapping.get("thread") is not None:
+        raise NoThreads
     untyped: list[str] = [name for name in _UNTYPED if body.mapping.get(name)]
     limit = body.whole("max_tokens", 0, 1 << 31)
     if limit is None and answered:
@@ -70,6 +74,15 @@ def betas(value: bytes | None) -> dict[str, str]:
             f"anthropic-beta must have at most {LONGEST_BETA} printable ASCII characters", "anthropic-beta"
         )
     return {"anthropic-beta": told} if told else {}
+
+
+def version(value: bytes | None) -> dict[str, str]:
+    """The caller's `anthropic-version`, likewise: which fields the body may have, and the answer has. Raises BadRequest."""
+    if value is None:
+        return {}
+    if not _VERSION.fullmatch(value):
+        raise BadRequest("anthropic-version must be a date such as 2023-06-01", "anthropic-version")
+    return {"anthropic-version": value.decode()}
 
 
 def estimated_tokens(request: ChatRequest) -> int:

@@ -61,6 +61,13 @@ class BadRequest(GatewayError):
         self.param, self.status = param, status
 
 
+class NoThreads(BadRequest):
+    """Asked for a conversation that is kept for the caller."""
+
+    def __init__(self) -> None:
+        super().__init__("the gateway keeps no conversations: send all of its messages, and no thread", "thread")
+
+
 class KeyRefused(GatewayError):
     """Quotes nothing of what was shown."""
 

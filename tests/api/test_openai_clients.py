@@ -17,82 +17,16 @@ from pydantic import BaseModel
 from gateway.contract.provider import Settings
 from providers import openai as openai_provider
 from providers import openai_compatible
-from tests import responses_scripts as responses
+from tests.answering import answers
 from tests.api.stage import Gateway, stage
-from tests.upstream_scripts import DONE, chunk, event, status, whole
-from tests.upstreams import Exchange, Script, Upstream
+from tests.upstream_scripts import status
+from tests.upstreams import Script, Upstream
 
 pytestmark = pytest.mark.wire
 
-Answer = str | list[tuple[str, str]]
-"""A text, or calls of (name, arguments)."""
 FAMILIES: dict[str, Any] = {"openai": openai_provider.Provider, "openai_compatible": openai_compatible.Provider}
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-
-
-def answers(*given: Answer) -> list[Script]:
-    return [_answer(each) for each in given]
-
-
-def _answer(given: Answer) -> Script:
-    async def play(exchange: Exchange) -> None:
-        native = exchange.request.path.endswith("/responses")
-        if not exchange.request.wants_stream:
-            return await exchange.answer(200, _response(given) if native else _completion(given))
-        await exchange.head()
-        await exchange.send(_events(given) if native else _chunks(given))
-        return await exchange.end()
-
-    return play
-
-
-def _calls(given: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [
-        {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": arguments}}
-        for n, (name, arguments) in enumerate(given)
-    ]
-
-
-def _completion(given: Answer) -> dict[str, Any]:
-    if isinstance(given, str):
-        return whole({"content": given}, "stop", 2)
-    return whole({"content": None, "tool_calls": _calls(given)}, "tool_calls", 2)
-
-
-def _chunks(given: Answer) -> bytes:
-    if isinstance(given, str):
-        return b"".join([event(chunk({"content": each})) for each in given]) + event(chunk({}, "stop")) + DONE
-    deltas = [{"index": n, **call} for n, call in enumerate(_calls(given))]
-    return b"".join([event(chunk({"tool_calls": [each]})) for each in deltas]) + event(chunk({}, "tool_calls")) + DONE
-
-
-def _items(given: Answer) -> list[dict[str, Any]]:
-    if isinstance(given, str):
-        return [responses.message(given)]
-    return [
-        {"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", "name": name, "arguments": arguments}
-        for n, (name, arguments) in enumerate(given)
-    ]
-
-
-def _response(given: Answer) -> dict[str, Any]:
-    return responses.response("completed", _items(given), usage=responses.usage(2))
-
-
-def _events(given: Answer) -> bytes:
-    if isinstance(given, str):
-        return responses.begins() + responses.word(given, 4) + responses.ends(given, 5, 2)
-    told = [responses.event("response.created", 0, response=responses.response())]
-    for index, item in enumerate(_items(given)):
-        at = {"output_index": index}
-        delta = {"item_id": item["id"], "delta": item["arguments"], **at}
-        told += [
-            responses.event("response.output_item.added", 0, item={**item, "arguments": ""}, **at),
-            responses.event("response.function_call_arguments.delta", 0, **delta),
-            responses.event("response.output_item.done", 0, item=item, **at),
-        ]
-    return b"".join([*told, responses.event("response.completed", 0, response=_response(given))])
 
 
 @pytest.fixture(params=FAMILIES)

@@ -104,11 +104,13 @@ async def test_what_is_told_of_the_caller_and_of_the_row() -> None:
     async with Upstream(says.ok()) as upstream:
         await ask_at(upstream, own(True, **{"anthropic-beta": "c"}), betas=["a", "b"], version="2099-01-01")
         await ask_at(upstream, HELLO)
-    first, second = upstream.received
+        await ask_at(upstream, own(True, **{"anthropic-version": "2100-01-01"}), version="2099-01-01")
+    first, second, third = upstream.received
     assert first.path == second.path == "/v1/messages"
     assert (first.headers["anthropic-beta"], first.headers["anthropic-version"]) == ("a,b,c", "2099-01-01")
     assert first.headers["x-api-key"] == "key-0123456789"
     assert "anthropic-beta" not in second.headers
+    assert third.headers["anthropic-version"] == "2100-01-01"
     assert first.json == {**BODY, "model": "model-1", "stream": True}
 
 
