@@ -4,7 +4,7 @@
     async def test_s07_first_token_after_20_s(bench: Bench) -> None: ...
 
 makes a test for each protocol family, streaming and not. Those that were selected start at once when the first of them is
-due, each on a gateway of its own; then each test tells its own result. `loadtests/failover.py` runs the same rows.
+due, family by family, each on a gateway of its own; then each test tells its own result. `loadtests/failover.py` runs the same rows.
 """
 
 from __future__ import annotations
@@ -86,12 +86,13 @@ def chosen(items: Iterable[pytest.Item], rows: Iterable[Row] = ()) -> list[Case]
 
 
 def run(cases: Iterable[Case], origin: str, pace: bool = True) -> Ran:
-    """All of one pace together. `origin`: of the process of upstreams; `pace`: false for the wall's clock alone."""
+    """All of one family and pace together: more at once, and they wait for each other's CPU instead of for what they test.
+    `origin`: of the process of upstreams; `pace`: false for the wall's clock alone."""
     ran: Ran = {}
-    groups: dict[float, list[Case]] = {}
+    groups: dict[tuple[str, float], list[Case]] = {}
     for case in cases:
-        groups.setdefault(case.row.pace if pace else 1.0, []).append(case)
-    for factor, group in groups.items():
+        groups.setdefault((case.family, case.row.pace if pace else 1.0), []).append(case)
+    for (_, factor), group in groups.items():
         with asyncio.Runner(loop_factory=lambda: HastyLoop(factor)) as runner:  # noqa: B023 - it is run here
             ran |= runner.run(_together(group, origin, factor))
     return ran
