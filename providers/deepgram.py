@@ -20,6 +20,7 @@ from gateway.contract.websocket import open_socket
 from providers import _options
 from providers._deepgram_api import Api, code_of, languages_of
 from providers._deepgram_listen import Listening, query_of
+from providers._relay import relay
 
 
 class Provider:
@@ -45,7 +46,11 @@ class Provider:
     async def aclose(self) -> None:
         pass
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        return relay(lambda sound: self.session(model, request, sound), inputs)
+
+    async def session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        """One, on a socket of its own."""
         url = self._api.socket("/v1/listen", query_of(model, request, self._endpointing))
         socket = await open_socket(self._api.name, url, self._api.headers, judge=self._api.refusal)
         try:
