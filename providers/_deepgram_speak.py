@@ -7,16 +7,16 @@ goes on over the next connection (`FLUSHES`, providers/deepgram.py).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Literal
 
 import orjson
 
 from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.duplex import Wait
-from gateway.contract.errors import RateLimited, Unavailable
+from gateway.contract.errors import RateLimited
 from gateway.contract.events import AudioDelta, Finished, Flushed, ProviderEvent, Usage
-from gateway.contract.requests import Cancel, Clear, Commit, Input
+from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest
 from gateway.contract.websocket import Frame
 from providers._deepgram_api import Api
 
@@ -37,6 +37,38 @@ def rate_of(wished: int) -> int:
     return next((rate for rate in RATES if rate >= wished), RATES[-1])
 
 
+def query_of(model: str, request: SpeakRequest) -> dict[str, object]:
+    speed = None if request.speed == 1.0 else request.speed
+    return {"model": model, "encoding": "linear16", "sample_rate": rate_of(request.rate), "speed": speed}
+
+
+class Some:
+    """The inputs, so many clauses at a time. `more`: there may be others. A cancelled read loses nothing."""
+
+    def __init__(self, inputs: AsyncIterator[Input]) -> None:
+        self.more = True
+        self._inputs, self._left = inputs, 0
+
+    def next(self) -> Some:
+        """The following ones."""
+        self._left = FLUSHES - 1  # and one for what comes after the last Commit
+        return self
+
+    def __aiter__(self) -> Some:
+        return self
+
+    async def __anext__(self) -> Input:
+        if not self._left:
+            raise StopAsyncIteration
+        try:
+            item = await anext(self._inputs)
+        except StopAsyncIteration:
+            self.more = False
+            raise
+        self._left -= isinstance(item, Commit)
+        return item
+
+
 class Speaking:
     """Implements duplex.Codec and duplex.Patient."""
 
@@ -48,7 +80,7 @@ class Speaking:
         self._text = ""  # not sent: nothing of it can be said yet
         self._worded = False  # something was sent since the last Flush
         self._owed: deque[Owed] = deque()
-        self._clearing = 0
+        self._clearing: deque[int] = deque()  # for each Clear, how many of those are over with it
         self._ended = False
         self._half = b""
         self._samples = self._characters = 0
@@ -83,7 +115,8 @@ class Speaking:
             return self._sound(frame)
         message = self._api.read(frame)
         match message.get("type"):
-            case "Flushed" if not self._clearing and self._owed:
+            case "Flushed" if self._owed:
+                self._clearing = deque(max(0, owed - 1) for owed in self._clearing)
                 return (Flushed(),) if self._owed.popleft() == "clause" else ()
             case "Cleared":
                 return self._cleared()
@@ -106,7 +139,7 @@ class Speaking:
     def _say(self, text: str) -> list[Frame]:
         self._text += text
         if not any(map(str.isalnum, self._text)):
-            return []  # marks alone would be flushed without a sound, and nobody answers that
+            return []  # marks alone have no sound: whether Deepgram answers their flush was never seen
         text, self._text, self._worded = self._text, "", True
         self._characters += len(text)
         return [_speak(text[at : at + LONGEST]) for at in range(0, len(text), LONGEST)]
@@ -123,23 +156,21 @@ class Speaking:
     def _clear(self) -> Iterable[Frame]:
         sent = self._worded or bool(self._owed)
         self._worded, self._text = False, ""
-        self._clearing += sent
-        return (CLEAR,) if sent else ()
+        if not sent:
+            return ()
+        self._clearing.append(len(self._owed))
+        return (CLEAR,)
 
     def _cleared(self) -> Iterable[ProviderEvent]:
         """What was owed when it was told is over, and what came until now was dropped."""
-        if not self._clearing:
-            return ()
-        self._clearing -= 1
         self._half = b""
-        owed, self._owed = self._owed, deque()
-        return [Flushed() for each in owed if each != "rest"]
+        owed = self._clearing.popleft() if self._clearing else 0
+        self._clearing = deque(each - owed for each in self._clearing)
+        return [Flushed() for _ in range(owed) if self._owed.popleft() != "rest"]
 
     def _sound(self, data: bytes) -> Iterable[ProviderEvent]:
         if self._clearing:
             return ()
-        if not self._owed and not self._worded:
-            raise Unavailable("sound that nobody asked for", self._api.name)
         data = self._half + data
         whole = len(data) - len(data) % SAMPLE_BYTES
         self._half = data[whole:]

@@ -5,6 +5,8 @@
 `base_url`: instead of wss://api.deepgram.com (the EU's, one's own installation). Options:
 
 * `endpointing` (default 300): milliseconds of silence that end a segment, where Deepgram decides turns.
+
+A voice is a model (`aura-2-thalia-en`): a route's `voices` name them, and any other voice is the target's own.
 """
 
 from __future__ import annotations
@@ -13,23 +15,30 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from gateway.contract.duplex import session
-from gateway.contract.events import Events, Ready
+from gateway.contract.events import Events, Finished, Ready, Usage
 from gateway.contract.provider import Settings
-from gateway.contract.requests import Input, Request, TranscribeRequest
-from gateway.contract.websocket import open_socket
-from providers import _options
-from providers._deepgram_api import Api, code_of, languages_of
-from providers._deepgram_listen import Listening, query_of
+from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRequest
+from gateway.contract.warm_sockets import WarmPool
+from gateway.contract.websocket import Socket, open_socket
+from providers import _deepgram_listen, _options
+from providers._deepgram_api import AURA_LANGUAGES, Api, code_of, languages_of
+from providers._deepgram_listen import Listening
+from providers._deepgram_speak import Some, Speaking, query_of, rate_of
 from providers._relay import relay
+
+VOICES = ("aura-", "flux-")
+SPEEDS = (0.7, 1.5)
+"""Of Aura (documentation)."""
 
 
 class Provider:
-    """Serves stt. Raises ValueError for settings that can never work."""
+    """Serves stt and tts. Raises ValueError for settings that can never work."""
 
     def __init__(self, settings: Settings) -> None:
         options = _options.read(settings, endpointing=300)
         self._endpointing: int = options["endpointing"]
         self._api = Api(settings)
+        self._warm = WarmPool(self._opened)
 
     def asleep(self, model: str) -> str | None:
         return None if self._api.known else "it has no key"
@@ -41,18 +50,24 @@ class Provider:
                 return "it does not translate"
             case TranscribeRequest(language=str(language)) if spoken is not None and code_of(language, spoken) is None:
                 return f"it does not speak {language}"
+            case SpeakRequest(speed=speed) if not SPEEDS[0] <= speed <= SPEEDS[1]:
+                return f"it speaks at {SPEEDS[0]:g} to {SPEEDS[1]:g} times the usual speed"
+            case SpeakRequest(language=language) if language is not None and not _speaks(
+                _voice(model, request), language
+            ):
+                return f"it does not speak {language}"
         return None
 
     async def aclose(self) -> None:
-        pass
+        await self._warm.aclose()
 
     def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         return relay(lambda sound: self.session(model, request, sound), inputs)
 
     async def session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         """One, on a socket of its own."""
-        url = self._api.socket("/v1/listen", query_of(model, request, self._endpointing))
-        socket = await open_socket(self._api.name, url, self._api.headers, judge=self._api.refusal)
+        url = self._api.socket("/v1/listen", _deepgram_listen.query_of(model, request, self._endpointing))
+        socket = await self._opened(url)
         try:
             yield Ready()  # Deepgram's yes is the upgrade: it says nothing before there are results
             async with aclosing(session(socket, Listening(self._api, request), inputs)) as events:
@@ -60,3 +75,39 @@ class Provider:
                     yield event
         finally:
             await socket.aclose()
+
+    async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
+        url = self._api.socket("/v1/speak", query_of(_voice(model, request), request))
+        some, characters, seconds = Some(inputs), 0, 0.0
+        while True:
+            socket = await self._warm.take(url)
+            try:
+                async with aclosing(session(socket, Speaking(self._api, rate_of(request.rate)), some.next())) as events:
+                    async for event in events:
+                        match event:
+                            case Usage():
+                                characters, seconds = characters + event.characters, seconds + event.seconds
+                            case Finished():
+                                pass
+                            case _:
+                                yield event
+                if not some.more:
+                    yield Usage(characters=characters, seconds=seconds)
+                    yield Finished()
+                    return
+            finally:
+                await socket.aclose()
+
+    async def _opened(self, url: str) -> Socket:
+        return await open_socket(self._api.name, url, self._api.headers, judge=self._api.refusal)
+
+
+def _voice(model: str, request: SpeakRequest) -> str:
+    """The model that is the voice asked for."""
+    return request.voice if request.voice is not None and request.voice.startswith(VOICES) else model
+
+
+def _speaks(voice: str, language: str) -> bool:
+    """By the end of the voice's name; where it has none, Deepgram decides."""
+    spoken = voice.rpartition("-")[2]
+    return spoken not in AURA_LANGUAGES or code_of(language, frozenset({spoken})) is not None

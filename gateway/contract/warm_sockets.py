@@ -27,6 +27,9 @@ KEPT = 15.0
 UNUSED = 120.0
 """Seconds without a `take` after which none stands ready."""
 
+ADDRESSES = 32
+"""Addresses that connections stand ready to; those not used for longest are left."""
+
 
 @dataclass(slots=True)
 class _Ready:
@@ -109,3 +112,27 @@ class WarmSockets:
             self._drop(kept.socket)
         self._ready.clear()
         self._tending = None
+
+
+class WarmPool:
+    """WarmSockets for each address that is in use, since a voice or a rate is part of it. `open`: opens one to an address."""
+
+    def __init__(self, open: Callable[[str], Awaitable[Socket]], spare: int = SPARE, kept: float = KEPT) -> None:
+        self._open, self._spare, self._kept = open, spare, kept
+        self._warm: dict[str, WarmSockets] = {}
+
+    @property
+    def ready(self) -> int:
+        return sum(warm.ready for warm in self._warm.values())
+
+    async def take(self, url: str) -> Socket:
+        warm = self._warm.pop(url, None) or WarmSockets(lambda: self._open(url), self._spare, self._kept)
+        self._warm[url] = warm  # the one used last is the last
+        if len(self._warm) > ADDRESSES:
+            await self._warm.pop(next(iter(self._warm))).aclose()
+        return await warm.take()
+
+    async def aclose(self) -> None:
+        """Again is a no-op."""
+        for warm in self._warm.values():
+            await warm.aclose()

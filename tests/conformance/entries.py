@@ -126,6 +126,11 @@ SOCKET: Mapping[Scene, Behaviour] = {
     "garbage": Behaviour(trouble="garbage"),
 }
 """Of fakes of WebSocket protocols: the words for troubles that all of them know."""
+_SAYS: Mapping[Scene, Behaviour] = {
+    **SOCKET,
+    "refuses": Behaviour(trouble="bad-text"),
+    "echoes-key": Behaviour(trouble="echoes-key"),
+}
 _HEARS: Mapping[Scene, Behaviour] = {
     **SOCKET,
     "refuses": Behaviour(trouble="bad-audio"),
@@ -196,6 +201,14 @@ ENTRIES = [
         over_socket(deepgram.Provider, Deepgram, _HEARS, "nova-3"),
         "wire",
         lambda: _SOUND,
+    ),
+    Entry(
+        "deepgram",
+        "tts",
+        frozenset(_SAYS),
+        over_socket(deepgram.Provider, Deepgram, _SAYS, "aura-2-thalia-en", spare=1),
+        "wire",
+        lambda: _TEXT,
     ),
     _ear("assemblyai", assemblyai.Provider, AssemblyAI, "universal-streaming-english"),
     Entry("local_llm", "llm", _WORKER, in_worker(local_llm.Provider, "smollm2"), "models", tokens=64),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gateway.contract.audio import Audio
@@ -219,7 +219,8 @@ class SocketStage:
     def play(self, scene: Scene) -> None:
         if scene == "refused-connection":
             self._fake.stop_listening()
-        self._fake.behaviour = replace(self._scenes[scene])
+        # In place, so that connections that stand ready behave so, too.
+        vars(self._fake.behaviour).update(vars(self._scenes[scene]))
 
     def model(self) -> str:
         return self._model

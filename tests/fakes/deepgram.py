@@ -2,7 +2,7 @@
 
 Evidence. listen v1: Results as recorded (../shared/recordings/audio/deepgram_listen_final_*); the other messages, the close codes
 and the keep-alive from the vendor's SDK (deepgram-sdk 7.17) and its documentation: never seen on the wire here.
-Refusals of the upgrade: documentation.
+Refusals of the upgrade: documentation. speak v1: tests/fakes/_deepgram_speak.py.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import orjson
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from tests.fakes._deepgram_speak import REQUEST_ID, Speak
 from tests.fakes.base import Behaviour, Dropped, Fake, Session, main, refusal, stalled, text
 from tests.fakes.hearing import Hearing, Said
 
-REQUEST_ID = "0190f8c0-0000-7000-8000-000000000000"
 IDLE = 10.0
 SEGMENT = 5.0
 """Seconds after which a segment is final without any silence."""
@@ -33,8 +33,8 @@ _REFUSED = {
 
 
 class Deepgram(Fake):
-    """Deepgram: /v1/listen. `--trouble`: unauthorized, forbidden, no-quota, rate-limited, bad-model, broken, bad-audio, garbage,
-    endless, no-answer (to Finalize)."""
+    """Deepgram: /v1/listen, /v1/speak. `--trouble`: unauthorized, forbidden, no-quota, rate-limited, bad-model, broken, bad-audio,
+    bad-text, garbage, endless, no-answer (to Finalize)."""
 
     def refuse(self, request: Request) -> Response | None:
         trouble = self.behaviour.trouble or ""
@@ -47,11 +47,13 @@ class Deepgram(Fake):
         return None
 
     async def talk(self, connection: ServerConnection, session: Session, behaviour: Behaviour) -> None:
-        if behaviour.trouble == "garbage":
+        if behaviour.trouble == "garbage" and session.path != "/v1/speak":
             await connection.send("<html>")
         match session.path:
             case "/v1/listen":
                 await _Listen(connection, session, behaviour).run(self.heard(connection, session))
+            case "/v1/speak":
+                await Speak(connection, session, behaviour).run(self.heard(connection, session))
             case _:
                 await connection.close(1011, "NET-0000 no such path")
 

@@ -18,7 +18,9 @@ from tests.fakes.deepgram import Deepgram
 from tests.fakes.routes import RATE, UTTERANCES, closing, finals, inputs, pieces, said, settings, text_of, turns
 
 pytestmark = pytest.mark.wire
-ALL: list[Input] = [item for name in UTTERANCES for item in (*pieces(name), Commit())]
+ALL: list[Input] = []
+for _name in UTTERANCES:
+    ALL += [*pieces(_name), Commit()]
 SECONDS = sum(piece.seconds for name in UTTERANCES for piece in pieces(name))
 
 
