@@ -25,6 +25,7 @@ from providers import (
     local_tts,
     openai,
     openai_compatible,
+    speechmatics,
 )
 from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
@@ -34,6 +35,7 @@ from tests.conformance.voices_entries import VOICES
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
 from tests.fakes.deepgram import Deepgram
+from tests.fakes.speechmatics import Speechmatics
 from tests.needs import ROOT
 from tests.sounds import tone
 from tests.upstream_scripts import error
@@ -211,6 +213,14 @@ ENTRIES = [
         lambda: _TEXT,
     ),
     _ear("assemblyai", assemblyai.Provider, AssemblyAI, "universal-streaming-english"),
+    Entry(
+        "speechmatics",
+        "stt",
+        frozenset(_HEARS),
+        over_socket(speechmatics.Provider, Speechmatics, _HEARS, "enhanced"),
+        "wire",
+        lambda: _SOUND,
+    ),
     Entry("local_llm", "llm", _WORKER, in_worker(local_llm.Provider, "smollm2"), "models", tokens=64),
     Entry("local_tts", "tts", _WORKER, in_worker(local_tts.Provider, "joe"), "models", lambda: _TEXT),
     Entry("local_stt", "stt", _WORKER, in_worker(local_stt.Provider, "moonshine"), "models", _utterance),

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unauthorized, Unavailable
 from gateway.contract.provider import Settings, SpeechToText
-from providers import assemblyai
+from providers import assemblyai, speechmatics
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
 from tests.fakes.routes import closing, settings
+from tests.fakes.speechmatics import Speechmatics
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ EARS = [
             "concurrency-3009": RateLimited,
             "broken": Unavailable,
             "bad-model": Unavailable,
+        },
+    ),
+    Ear(
+        "speechmatics",
+        speechmatics.Provider,
+        Speechmatics,
+        "enhanced",
+        ("authorization", "Bearer {}"),
+        {
+            "unauthorized": Unauthorized,
+            "not-allowed": Unauthorized,
+            "no-quota": OutOfQuota,
+            "rate-limited": RateLimited,
+            "concurrency": RateLimited,
+            "silent-close": RateLimited,
+            "bad-model": Unavailable,
+            "job": Unavailable,
+            "broken": Unavailable,
         },
     ),
 ]
