@@ -102,6 +102,7 @@ async def open_socket(
 ) -> Socket:
     """Connected and upgraded; whether the provider is well is told by its first message, not by this. Raises ProviderError."""
     given: dict[str, Any] = {} if trust is None else {"ssl": trust}
+    refused: InvalidStatus | None = None
     try:
         connection = await _connect(
             url,
@@ -118,8 +119,8 @@ async def open_socket(
             logger=_QUIET,
             **given,
         )
-    except InvalidStatus as refused:
-        raise _judged(provider, refused, judge) from None
+    except InvalidStatus as status:
+        refused = status  # raised outside of here: an upstream may repeat a key in it, and errors keep their context
     except TimeoutError:
         raise Unavailable(f"no socket within {CONNECT_TIMEOUT:g} s", provider) from None
     except InvalidURI:
@@ -130,6 +131,8 @@ async def open_socket(
         raise Unavailable("no connection: refused, unreachable or no such host", provider) from None
     except (InvalidHandshake, ConnectionClosed, EOFError) as error:
         raise Unavailable(f"no upgrade to a socket ({type(error).__name__})", provider) from None
+    if refused is not None:
+        raise _judged(provider, refused, judge)
     return Socket(connection, provider)
 
 

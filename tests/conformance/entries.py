@@ -29,6 +29,7 @@ from providers import (
 )
 from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
+from tests.conformance.sarvam_entries import SARVAM
 from tests.conformance.soniox_entries import SONIOX
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http, over_socket
 from tests.conformance.voices_entries import VOICES
@@ -190,6 +191,7 @@ ENTRIES = [
     Entry("gemini", "llm", frozenset(GEMINI), over_http(gemini.Provider, GEMINI), "wire"),
     Entry("anthropic", "llm", frozenset(ANTHROPIC), over_http(anthropic.Provider, ANTHROPIC), "wire"),
     Entry("litellm", "llm", frozenset(OPENAI), _LITELLM, "wire", warns=_WARNS),
+    *SARVAM,
     *SONIOX,
     *VOICES,
     _fake("llm", []),
