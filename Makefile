@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter; ARGS="--port 9000" goes to `trunkline serve` or to pytest. JOBS=1: one test at a time.
 BIN := .venv/bin
 LOCK := requirements
-JOBS ?= 3
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -21,9 +21,9 @@ gate: ## format, lint, types, import contracts, tests: nothing is set up
 	@echo "== lint";    $(BIN)/ruff check --quiet .
 	@echo "== types";   $(BIN)/mypy
 	@echo "== imports"; $(BIN)/lint-imports --no-logo
-	@echo "== tests";   $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m "not models and not browser" $(ARGS) || [ $$? -eq 5 ]
-	@echo "== tests of models and pages, which want the machine for themselves"
-	@$(BIN)/pytest -q -m "models or browser" --durations=5 --durations-min=3 $(ARGS) || [ $$? -eq 5 ]
+	@echo "== tests";   $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m "not models and not browser and not alone" $(ARGS) || [ $$? -eq 5 ]
+	@echo "== tests of models, pages and time, which want the machine for themselves"
+	@$(BIN)/pytest -q -m "models or browser or alone" --durations=5 --durations-min=3 $(ARGS) || [ $$? -eq 5 ]
 
 models: .venv/.local ## pull the model weights (about 260 MB, once)
 	@$(BIN)/trunkline models pull

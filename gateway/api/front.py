@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.exchange import HELD, STALLED, ClientGone, Endpoint, Exchange, Headers
 
@@ -201,8 +201,6 @@ class _Cycle(RequestResponseCycle):
         self.chunked_encoding = True
         lines = [STATUS_LINE[status][:-2]]
         for name, value in (*self.default_headers, *headers):
-            if HEADER_VALUE_RE.search(value):
-                raise ValueError("a header's value holds what no header can")
             if name == b"content-length":
                 self.chunked_encoding = False
             elif name == b"connection" and value == b"close":
@@ -213,8 +211,10 @@ class _Cycle(RequestResponseCycle):
             lines.append(b"connection: close")
         if self.chunked_encoding:
             lines.append(b"transfer-encoding: chunked")
-        lines.append(b"\r\n")
-        return b"\r\n".join(lines)
+        head = b"\r\n".join(lines)
+        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
+            raise ValueError("a header's value holds what no header can")
+        return head + b"\r\n\r\n"
 
     def end(self, data: bytes) -> None:
         """The last bytes of the answer, framed."""

@@ -136,6 +136,7 @@ async def test_a_body_that_does_not_call_itself_json(gateway: Gateway, kind: str
     assert response.json()["error"]["code"] == "unsupported_media_type"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -1,5 +1,7 @@
 """The real program: what an answer cost is in its headers, in the metrics, in the totals and in the ledger's file."""
 
+import asyncio
+import sys
 from pathlib import Path
 
 import httpx
@@ -7,6 +9,7 @@ import orjson
 import pytest
 
 from tests.gateway_process import gateway_process
+from tests.needs import ROOT
 
 pytestmark = pytest.mark.wire
 
@@ -65,3 +68,26 @@ async def test_a_price_of_a_target_that_no_route_has_is_a_mistake(tmp_path: Path
     with pytest.raises(AssertionError, match=r"routes.yaml:10: prices.good/words-5: no route has this target"):
         async with gateway_process(config):
             pass
+
+
+async def test_a_key_whose_budget_is_spent_on_answers_gets_402(tmp_path: Path) -> None:
+    config, keys = tmp_path / "routes.yaml", tmp_path / "keys.json"
+    config.write_text(ROUTES)
+    command = [sys.executable, "-m", "gateway", "keys", "create", "--keys", str(keys), "--budget", "0.00005/day", "ann"]
+    made = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    said, _ = await made.communicate()
+    key = next(word for word in said.decode().split() if word.startswith("tl_"))
+    ask = {"model": "chat", "messages": [{"role": "user", "content": "one two three"}]}
+    async with (
+        gateway_process(config, "--keys", str(keys)) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, headers={"authorization": f"Bearer {key}"}, trust_env=False) as http,
+    ):
+        answers = [await http.post("/v1/chat/completions", json=ask) for _ in range(3)]
+        costs = (await http.get("/v1/telemetry/costs")).status_code
+    assert [answer.status_code for answer in answers] == [
+        200,
+        200,
+        402,
+    ]  # $0.000038 each: the second one passes the line
+    assert answers[2].headers["x-should-retry"] == "false"
+    assert costs in (200, 402, 403)
