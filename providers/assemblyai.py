@@ -27,12 +27,15 @@ from providers._assemblyai_errors import refusal
 from providers._assemblyai_stt import LIVE, Hearing, live
 from providers._languages import WHISPER, plain
 from providers._paced import Paced
+from providers._relay import relay
 
 BASE_URL = "wss://streaming.assemblyai.com"
 VERSION = "2025-05-12"
 """Of the API: what its client (1.8.2) sends."""
 AHEAD = 5.0
 """Seconds of sound that go at once. How many AssemblyAI allows is not documented."""
+CAP = 3 * 3600.0 - 300.0
+"""Seconds after which a session is followed by another: AssemblyAI ends them after three hours."""
 TERMS, LETTERS = 100, 50
 """Of keyterms_prompt: how many, and how long each."""
 
@@ -76,7 +79,12 @@ class Provider:
     async def aclose(self) -> None:
         pass
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        if not request.partials:  # a file waits for its time, and a relay keeps no more than minutes of it
+            return self._session(model, request, inputs)
+        return relay(lambda sound: self._session(model, request, sound), inputs, CAP)
+
+    async def _session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         url = socket_url(self._base, "/v3/ws", **{**self._query(model, request), **self._more})
         socket = await open_socket(self._name, url, self._headers, judge=self._refusal)
         try:

@@ -22,10 +22,13 @@ from gateway.contract.websocket import open_socket
 from providers import _options
 from providers._addresses import bearer, socket_url
 from providers._languages import plain
+from providers._relay import relay
 from providers._speechmatics_errors import refusal
 from providers._speechmatics_stt import Hearing
 
 BASE_URL = "wss://eu2.rt.speechmatics.com"
+CAP = 47 * 3600.0
+"""Seconds after which a session is followed by another: Speechmatics ends them after 48 hours."""
 TERMS = 1000
 """Of additional_vocab."""
 UPLOAD = 4.0
@@ -69,7 +72,12 @@ class Provider:
     async def aclose(self) -> None:
         pass
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        if not request.partials:  # a relay keeps no more than minutes of a file
+            return self._session(model, request, inputs)
+        return relay(lambda sound: self._session(model, request, sound), inputs, CAP)
+
+    async def _session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         socket = await open_socket(self._name, self._url, self._headers, judge=self._refusal)
         try:
             hearing = Hearing(self._name, {"transcription_config": self._config(model, request)}, request)

@@ -17,7 +17,8 @@ from tests.fakes.speechmatics import Speechmatics
 
 @dataclass(frozen=True, slots=True)
 class Ear:
-    """`troubles`: of the fake, and what each becomes; `key`: the header that shows it, and how."""
+    """`troubles`: of the fake, and what each becomes; `key`: the header that shows it, and how; `cap`: the constant
+    that says how old a session gets."""
 
     name: str
     build: Callable[[Settings], SpeechToText]
@@ -25,6 +26,7 @@ class Ear:
     model: str
     key: tuple[str, str]
     troubles: Mapping[str, type[ProviderError]]
+    cap: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -57,6 +59,7 @@ EARS = [
             "broken": Unavailable,
             "bad-model": Unavailable,
         },
+        "providers.assemblyai.CAP",
     ),
     Ear(
         "speechmatics",
@@ -75,5 +78,6 @@ EARS = [
             "job": Unavailable,
             "broken": Unavailable,
         },
+        "providers.speechmatics.CAP",
     ),
 ]

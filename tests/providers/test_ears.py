@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from itertools import pairwise
 
 import pytest
 
+from gateway.contract.channel import Channel
 from gateway.contract.errors import ProviderError
 from gateway.contract.events import AnswerEvent, Finished, Ready, SpeechEnded, SpeechStarted, Transcript, Usage
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
@@ -152,6 +155,48 @@ async def test_a_socket_that_dies_in_mid_utterance_costs_a_call_no_word(ear: Ear
     async with ear.open(Behaviour(drop_after=after, times=1)) as (dies, _), ear.open() as (well, _):
         texts = await transcribed(route("stt", ear.model, dies, well), [K01, K02], targets)
     assert texts == [said(K01), said(K02)]
+
+
+@ears
+async def test_a_session_that_gets_old_is_followed_by_another_between_turns(
+    ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not ear.cap:
+        return  # none of its sessions is longer than a turn
+    monkeypatch.setattr(ear.cap, 0.0)
+    async with ear.open(Behaviour(0.02)) as (provider, fake):
+        sound: list[Input] = []
+        for name in (K01, K02, K01):
+            sound += [*pieces(name), Commit()]
+        events = await heard(provider, ear.model, *sound)
+    assert turns(events) == [said(K01), said(K02), said(K01)]
+    words = [word for final in finals(events) for word in final.words]
+    assert all(a.end <= b.start + 0.05 for a, b in pairwise(words))
+    assert words[-1].end > sum(piece.seconds for name in (K01, K02) for piece in pieces(name))
+    assert len(fake.sessions) == 4
+    assert events.count(Ready()) == 1
+
+
+@ears
+@pytest.mark.parametrize("after", [6.0, 7.5])
+async def test_a_socket_that_dies_after_a_turn_is_followed_by_another_of_its_own(ear: Ear, after: float) -> None:
+    async with ear.open(Behaviour(drop_after=after, times=1)) as (provider, _):
+        channel: Channel[Input] = Channel()
+        first: list[Input] = [*pieces(K01), Commit()]
+        second: list[Input] = [*pieces(K02), Commit()]
+        async with aclosing(provider.transcribe(ear.model, TranscribeRequest(RATE), channel.reader())) as events:
+            told: list[AnswerEvent] = []
+            for item in first:
+                channel.put(item)
+            async with asyncio.timeout(10.0):
+                async for event in events:
+                    told.append(event)
+                    if isinstance(event, Transcript) and event.ends_turn:
+                        for item in second if len(turns(told)) == 1 else ():
+                            channel.put(item)
+                        if len(turns(told)) == 2:
+                            channel.close()
+    assert turns(told) == [said(K01), said(K02)]
 
 
 @ears
