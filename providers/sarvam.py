@@ -28,6 +28,7 @@ from providers import _options, _sarvam_realtime, _sarvam_streaming
 from providers import _sarvam_api as api
 from providers import _sarvam_upload as upload
 from providers._addresses import request_url, sendable, socket_url
+from providers._relay import relay
 from providers._sarvam_tts import Speaking
 
 RATES = (8_000, 16_000, 22_050, 24_000)
@@ -72,12 +73,12 @@ class Provider:
             await warm.aclose()
         await self._client.aclose()
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
-        by_file = not request.partials and request.turns == "client" and "realtime" not in model
-        events = self._by_file(model, request, inputs) if by_file else self._live(model, request, inputs)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        if request.partials:
+            return relay(lambda sound: self._live(model, request, sound), inputs)
+        # An upload is all there at once, which is more than a relay keeps.
+        by_file = request.turns == "client" and "realtime" not in model
+        return self._by_file(model, request, inputs) if by_file else self._live(model, request, inputs)
 
     async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
         config: dict[str, object] = {

@@ -20,6 +20,7 @@ from gateway.contract.warm_sockets import WarmSockets
 from gateway.contract.websocket import Socket, open_socket
 from providers import _options
 from providers._addresses import bearer, socket_url
+from providers._relay import relay
 from providers._soniox_stt import Hearing
 from providers._soniox_tts import Speaking
 
@@ -27,6 +28,8 @@ HEARS, SPEAKS = "wss://stt-rt.soniox.com", "wss://tts-rt.soniox.com"
 RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
 """Samples per second of speech that it makes."""
 SLOWEST, FASTEST = 0.7, 1.3
+CAP = 300.0 * 60 - 300
+"""Seconds after which a session is followed by another: it is cut off at 300 minutes."""
 # Its documentation: 60 languages, the same for both. Codes of ISO 639-1.
 _CODES = (
     "af ar az be bg bn bs ca cs cy da de el en es et eu fa fi fr gl gu he hi hr hu id it ja kk kn ko lt lv mk ml mr ms nl no"
@@ -64,7 +67,12 @@ class Provider:
     async def aclose(self) -> None:
         await self._warm.aclose()
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        if not request.partials:  # an upload is all there at once, which is more than a relay keeps
+            return self._session(model, request, inputs)
+        return relay(lambda sound: self._session(model, request, sound), inputs, CAP)
+
+    async def _session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         language = code(request.language) if request.language else None
         socket = await open_socket(self._name, self._hears, self._headers)
         try:

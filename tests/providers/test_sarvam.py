@@ -13,7 +13,17 @@ import pytest
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
-from gateway.contract.events import AudioDelta, Finished, Flushed, Ready, SpeechEnded, SpeechStarted, Transcript, Usage
+from gateway.contract.events import (
+    AudioDelta,
+    Finished,
+    Flushed,
+    ProviderEvent,
+    Ready,
+    SpeechEnded,
+    SpeechStarted,
+    Transcript,
+    Usage,
+)
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest, TranscribeRequest
 from providers.sarvam import Provider
@@ -262,6 +272,24 @@ async def test_killing_the_socket_in_mid_utterance_loses_and_doubles_no_word(mod
         assert [text.split() for text in listener.texts] == [words(ONE), words(TWO)]
         assert fake.sessions[0].over
         assert len(listener.served) == 2
+
+
+@both
+async def test_a_socket_lost_in_a_later_turn_is_followed_by_another_of_the_same(model: str) -> None:
+    one, two = pieces(recorded(ONE, 0.3)), pieces(recorded(TWO, 0.3))
+    async with sarvam(Behaviour(times=1, drop_after=recorded(ONE, 0.3).seconds + 1.5)) as (provider, fake):
+        inputs = channel(*one, Commit(), closed=False)
+        heard: list[ProviderEvent] = []
+        async with aclosing(provider.transcribe(model, HEAR, inputs.reader())) as events:
+            async for event in events:
+                heard.append(event)
+                if turns(heard) and not inputs.closed:
+                    later: list[Input] = [*two, Commit()]
+                    for item in later:
+                        inputs.put(item)
+                    inputs.close()
+    assert said(heard) == [*words(ONE), *words(TWO)]
+    assert len(fake.sessions) == 2
 
 
 async def test_clauses_are_spoken_in_their_order_each_with_its_flush() -> None:

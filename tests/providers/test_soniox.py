@@ -10,7 +10,16 @@ import pytest
 
 from gateway.contract.audio import Audio
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
-from gateway.contract.events import AudioDelta, Finished, Flushed, Ready, SpeechStarted, Transcript, Usage
+from gateway.contract.events import (
+    AudioDelta,
+    Finished,
+    Flushed,
+    ProviderEvent,
+    Ready,
+    SpeechStarted,
+    Transcript,
+    Usage,
+)
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest, TranscribeRequest
 from providers.soniox import Provider
@@ -167,6 +176,27 @@ async def test_killing_the_socket_in_mid_utterance_loses_and_doubles_no_word(tro
         assert listener.served == (
             ["second"] if trouble else ["first", "first"]
         )  # it is told to restart before it is ready
+
+
+async def test_a_socket_lost_in_a_later_turn_is_followed_by_another_of_the_same() -> None:
+    one, two = pieces(recorded(ONE)), pieces(recorded(TWO))
+    async with soniox(Behaviour(times=1, drop_after=recorded(ONE).seconds + 1.5)) as (provider, fake):
+        inputs = channel(*one, Commit(), closed=False)
+        heard: list[ProviderEvent] = []
+        async with aclosing(provider.transcribe("m", HEAR, inputs.reader())) as events:
+            async for event in events:
+                heard.append(event)
+                if turns(heard) and not inputs.closed:
+                    later: list[Input] = [*two, Commit()]
+                    for item in later:
+                        inputs.put(item)
+                    inputs.close()
+    assert said(heard) == [*words(ONE), *words(TWO)]
+    assert len(fake.sessions) == 2
+    finals = [event for event in heard if isinstance(event, Transcript) and event.final]
+    assert finals[1].words[0].start > recorded(ONE).seconds
+    (usage,) = [event for event in heard if isinstance(event, Usage)]
+    assert usage.seconds == pytest.approx(recorded(ONE).seconds + recorded(TWO).seconds, abs=0.2)
 
 
 async def test_a_clause_is_spoken_and_flushed_with_word_times_from_the_start() -> None:
