@@ -55,6 +55,9 @@ from gateway.workers import Worker
 log = logging.getLogger("trunkline")
 
 CallRoutes = Callable[[], Mapping[str, CallRoute]]
+IDLE = 75
+"""Seconds that a connection may wait for its next request: longer than clients and load balancers keep theirs (5 to 60), since one
+that both ends close at the same moment costs a request."""
 DRAIN = 5
 """Seconds that requests under way get when the gateway is told to stop."""
 
@@ -270,6 +273,7 @@ def run(app: FastAPI, listen: Listen, worker: Worker | None = None) -> int:
             server_header=False,
             ssl_certfile=listen.tls_cert,
             ssl_keyfile=listen.tls_key,
+            timeout_keep_alive=IDLE,
             timeout_graceful_shutdown=DRAIN,
         ),
         app.state.stopping,

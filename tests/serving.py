@@ -50,7 +50,8 @@ class _Server(uvicorn.Server):
 async def serving(app: Any, **settings: Any) -> AsyncIterator[Served]:
     """`settings`: as of uvicorn.Config."""
     front = getattr(getattr(app, "state", None), "front", "auto")  # as the program serves it
-    settings = {"log_level": "warning", "timeout_graceful_shutdown": 1, "http": front, **settings}
+    usual = {"log_level": "warning", "timeout_graceful_shutdown": 1, "timeout_keep_alive": 75, "http": front}
+    settings = {**usual, **settings}
     server = _Server(uvicorn.Config(app, **settings))
     listening = socket.create_server(("127.0.0.1", 0))
     running = asyncio.create_task(server.serve(sockets=[listening]))

@@ -20,6 +20,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.api.exchange import HELD, STALLED, ClientGone, Endpoint, Exchange, Headers
 
 Serve = Callable[[Endpoint, Exchange], Awaitable[None]]
+HEAD_WITHIN, HEAD_LIMIT = 20.0, 1 << 16
+"""Seconds and bytes for a request's head. What comes in one read may be larger: the limit is for who never ends."""
 
 
 def front(routes: Iterable[BaseRoute], serve: Serve = Endpoint.serve) -> type[HttpToolsProtocol]:
@@ -34,16 +36,29 @@ def front(routes: Iterable[BaseRoute], serve: Serve = Endpoint.serve) -> type[Ht
 
 
 class _Front(HttpToolsProtocol):
-    """`serving`: the request being answered, where it came straight. `fresh`: one whose handler was not started yet."""
+    """`serving`: the request being answered, where it came straight. `fresh`: one whose handler was not started yet.
+    `head`: bytes of a head that is not complete; None once it is, and before the next."""
 
     endpoints: ClassVar[Mapping[bytes, Callable[[Exchange], Awaitable[None]]]] = {}
     serving: _Cycle | None = None
     fresh: _Cycle | None = None
     idle_since: float = 0.0
+    head: int | None = 0
+    head_since: float = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self.head_since = self.loop.time()
+        self._look_again(HEAD_WITHIN)
 
     def data_received(self, data: bytes) -> None:
         self.idle_since = self.loop.time()
+        going_on = self.head is not None  # else it began in the middle of these bytes
         super().data_received(data)
+        if going_on and self.head is not None:
+            self.head += len(data)
+            if self.head > HEAD_LIMIT:
+                self._refuse(431, "The request's head is too large.")
         fresh, self.fresh = self.fresh, None
         if fresh is not None:
             fresh.begin()
@@ -51,8 +66,10 @@ class _Front(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # What uvicorn puts together here is only needed for ASGI.
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.head, self.head_since = 0, self.idle_since
 
     def on_headers_complete(self) -> None:
+        self.head = None
         endpoint, parser = self.endpoints.get(self.url), self.parser
         plain = endpoint is not None and parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
         if endpoint is None or not plain or parser.should_upgrade() or self.limit_concurrency is not None:
@@ -97,28 +114,51 @@ class _Front(HttpToolsProtocol):
         self.flow.resume_reading()
         self.idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._idle)
+            self._look_again(self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
         # One timer at a time looks how long it was idle: making and unmaking one for each request costs more.
         if self.transport.is_closing():
             super()._unset_keepalive_if_required()
 
-    def _idle(self) -> None:
-        self.timeout_keep_alive_task = None
-        due = self.idle_since + self.timeout_keep_alive
-        if self.transport.is_closing() or not self.cycle.response_complete:
-            return  # the next answer sets a timer again
-        if self.loop.time() < due:
-            self.timeout_keep_alive_task = self.loop.call_at(due, self._idle)
-        else:
-            self.timeout_keep_alive_handler()
+    def _look_again(self, after: float) -> None:
+        """Soon enough for a head that begins meanwhile."""
+        self.timeout_keep_alive_task = self.loop.call_later(min(after, HEAD_WITHIN), self._idle)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+    def _stop_timer(self) -> None:
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+    def _idle(self) -> None:
+        self.timeout_keep_alive_task = None
+        cycle: RequestResponseCycle | None = self.cycle
+        if self.transport.is_closing() or (cycle is not None and not cycle.response_complete):
+            return  # the next answer sets a timer again
+        begun = self.head is not None
+        due = self.head_since + HEAD_WITHIN if begun else self.idle_since + self.timeout_keep_alive
+        left = due - self.loop.time()
+        if left > 0:
+            self._look_again(left)
+        elif begun:
+            self._refuse(408, "The request's head did not arrive in time.")
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _refuse(self, status: int, why: str) -> None:
+        if self.transport.is_closing():
+            return
+        told = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+        self.transport.write(STATUS_LINE[status] + told % (len(why), why.encode()))
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_timer()
         if self.serving is not None:
             self.serving.lost()
 

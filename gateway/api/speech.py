@@ -13,7 +13,7 @@ from gateway.api.chunks import frame
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import Fields, read_object
 from gateway.api.headers import SSE, answered_by, asked_for
-from gateway.api.wire import route_of
+from gateway.api.wire import refuse_ours, route_of
 from gateway.calls.sentences import Clauses, Cuts
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
@@ -55,6 +55,7 @@ class Speech:
     async def answer(self, exchange: Exchange) -> None:
         body = await read_object(exchange)
         name = route_of(exchange.grant, self._engine.routes, body, "tts")
+        refuse_ours(body)
         request, format = _request(body), body.choice("response_format", FORMATS, "mp3")
         events = body.choice("stream_format", ("audio", "sse"), "audio") == "sse"
         inputs: Channel[Input] = Channel()

@@ -17,7 +17,7 @@ from gateway.api.fields import Fields
 from gateway.api.form import Form, read_form
 from gateway.api.headers import SSE, answered_by, asked_for
 from gateway.api.transcript import Script, as_json, as_srt, as_verbose_json, as_vtt, usage_fields
-from gateway.api.wire import route_of
+from gateway.api.wire import refuse_ours, route_of
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.encoding import BadAudio, decoded
@@ -79,6 +79,7 @@ class Transcriptions:
     def _asked(self, grant: Grant, form: Form) -> _Asked:
         fields = Fields(form.fields)
         route = route_of(grant, self._engine.routes, fields, "stt")
+        refuse_ours(fields)
         _number(fields, "temperature", 0.0, 1.0)  # taken, and nothing here has a use for it
         return _Asked(
             route,

@@ -279,6 +279,7 @@ UPLOADS: list[tuple[str, bytes, dict[str, str], int, str | None]] = [
     ("30 MB", b"RIFF" + bytes(30 << 20), {}, 413, None),
     ("an unknown format", WAV, {"response_format": "telegram"}, 400, "response_format"),
     ("a warm one", WAV, {"temperature": "warm"}, 400, "temperature"),
+    ("another upstream", WAV, {"base_url": "http://127.0.0.1:1"}, 400, "base_url"),
     ("a route of another kind", WAV, {"model": "chat"}, 400, "model"),
     ("an unknown route", WAV, {"model": "nope"}, 404, "model"),
 ]
