@@ -93,6 +93,24 @@ def of_object(provider: str, key: Secret | None, error: object) -> ProviderError
     return _error(provider, key, said.status, said, None)
 
 
+_OF_THE_TARGET = re.compile(
+    r"voice|model|language|response_format|speed|instructions|stream_format|format|rate|granularities"
+)
+"""Fields that the target's row, or its model, decides about: another target may have a voice of that name."""
+
+
+def of_target(error: ProviderError) -> ProviderError:
+    """Of speech, what refused a voice, a language or a format is the target's fault: another may have it."""
+    if type(error) is not Refused:
+        return error
+    at_fault = bool(_OF_THE_TARGET.search(error.param or ""))
+    named = bool(_OF_THE_TARGET.search(error.code or ""))
+    listed = re.search(r"'loc': \('body', '(\w+)'", error.detail or "")  # as OpenAI's speech endpoint says it
+    if at_fault or named or (listed and _OF_THE_TARGET.search(listed[1])):
+        return Unavailable(str(error), error.provider, error.status, error.retry_after, error.code)
+    return error
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds: `retry-after-ms`, else `retry-after` in seconds or as a date (measured against the answer's own, if it has one)."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -13,6 +14,7 @@ from gateway.contract.events import Events, ProviderEvent
 from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.sse import EventTooLarge, ServerEvents
+from gateway.contract.websocket import Socket, open_socket
 from providers import _openai_errors as errors
 
 ANSWER_LIMIT = 64 << 20
@@ -81,17 +83,16 @@ class Upstream:
         body: Callable[[], bytes],
         whole: Callable[[bytes], list[ProviderEvent]],
         reader: Callable[[], Reader] | None = None,
+        kind: str | None = None,
     ) -> Events:
         """The events of the answer. `body`: writes the request; `whole`: reads an answer in one piece; `reader`: for one that
-        is streamed, if that is asked for."""
-        written = body()
-        if not self.known:
-            raise Unavailable("no base_url", self.name)
-        base = self._base.replace(MODEL, quote(model, safe="")) if MODEL in self._base else self._base
-        url = f"{base}{path}{self._query}"
-        async with self._client.post(url, self._asking[_STREAM if reader else _JSON], written) as answer:
+        is streamed, if that is asked for; `kind`: the content type of the request, where it is no JSON."""
+        written, headers = body(), self._asking[_STREAM if reader else _JSON]
+        if kind is not None:
+            headers = {**headers, "content-type": kind}
+        async with self._client.post(self._url(path, model), headers, written) as answer:
             if answer.status != 200:
-                raise await self._error(answer)
+                raise await self.refusal(answer)
             begun = await _beginning(answer) if reader else b""
             # By the body, not by its content-type: OpenAI itself has called a stream application/json.
             if not reader or begun.lstrip()[:1] == b"{":
@@ -103,9 +104,30 @@ class Upstream:
                 for event in events:
                     yield event
 
+    def post(self, path: str, model: str, body: bytes) -> AbstractAsyncContextManager[Answer]:
+        """The bare answer to a body of JSON, whatever its status."""
+        return self._client.post(self._url(path, model), self._headers, body)
+
+    async def socket(self, path: str, model: str) -> Socket:
+        """A WebSocket at the same place. Raises ProviderError."""
+        address = self._url(path, model).replace("http", "ws", 1)
+        headers = {name: value for name, value in self._headers.items() if name != "content-type"}
+        return await open_socket(self.name, address, headers, judge=self._judged)
+
     def failed(self, error: object) -> ProviderError:
         """What an `error` object in an answer that began as a 200 means."""
         return errors.of_object(self.name, self._key, error)
+
+    def _url(self, path: str, model: str) -> str:
+        """Raises Unavailable."""
+        if not self.known:
+            raise Unavailable("no base_url", self.name)
+        base = self._base.replace(MODEL, quote(model, safe="")) if MODEL in self._base else self._base
+        path, _, asked = path.partition("?")
+        return f"{base}{path}{self._query}{('&' if self._query else '?') if asked else ''}{asked}"
+
+    def _judged(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        return errors.of_response(self.name, self._key, status, headers, body)
 
     async def _whole(self, answer: Answer, begun: bytes) -> bytes:
         body = begun + await read_up_to(answer, ANSWER_LIMIT + 1)
@@ -113,7 +135,8 @@ class Upstream:
             raise Unavailable(f"an answer of more than {ANSWER_LIMIT >> 20} MB", self.name)
         return body
 
-    async def _error(self, answer: Answer) -> ProviderError:
+    async def refusal(self, answer: Answer) -> ProviderError:
+        """What an answer that is no 200 means."""
         body = b""
         try:
             async with asyncio.timeout(ERROR_SECONDS):

@@ -1,4 +1,4 @@
-"""Any upstream that speaks OpenAI's chat protocol: a row in routes.yaml, not a file.
+"""Any upstream that speaks OpenAI's protocols of chats, embeddings, transcription or speech: a row in routes.yaml, not a file.
 
     groq: {module: openai_compatible, base_url: "https://api.groq.com/openai/v1", key: $GROQ_API_KEY}
 
@@ -10,20 +10,30 @@ goes. Options, for what upstreams do in ways of their own (docs/providers.md has
 * `drop`: fields of a request that this upstream refuses, and that are left out.
 * `auth_header`: the header for the key alone, where it is not `Authorization: Bearer`.
 * `headers`, `query`: more of either, for every request.
+* `voice`: the voice where nobody names one; `speech_format`: `pcm` (of 24 kHz), or `wav` for who makes nothing else;
+  `longest_text`: characters of one request for speech.
+* `transcripts`: how a file's transcript is asked for, `json`, `stream`, `verbose_json` or `diarized_json`; by default as the
+  model's name says (`whisper`: `verbose_json`). `realtime`: live streams go over `/realtime`.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from gateway.contract.events import Events
 from gateway.contract.provider import Settings
-from gateway.contract.requests import ChatRequest, EmbedRequest, Request
-from providers import _openai_chat, _openai_embeddings, _options
+from gateway.contract.requests import ChatRequest, EmbedRequest, Input, Request, SpeakRequest, TranscribeRequest
+from providers import _openai_audio, _openai_chat, _openai_embeddings, _options
 from providers._openai_body import LIMITS, Quirks
+from providers._openai_languages import WHISPER
 from providers._openai_upstream import Upstream
+
+LANGUAGES = {"whisper": frozenset(WHISPER.values())}
+"""Of models that have this in their names. What others speak, their routes may say."""
 
 
 class Provider:
-    """Serves llm and embed. Raises ValueError for settings that can never work."""
+    """Serves llm, embed, stt and tts. Raises ValueError for settings that can never work."""
 
     def __init__(self, settings: Settings) -> None:
         options = _options.read(
@@ -34,17 +44,23 @@ class Provider:
             auth_header="authorization",
             headers={},
             query={},
+            realtime=False,
+            **_openai_audio.OPTIONS,
         )
         limit = _options.one_of(options, "max_tokens_field", LIMITS)
         self._quirks = Quirks(options["include_usage"], limit, frozenset(options["drop"]))
         told = (options["auth_header"], options["headers"], options["query"])
         self._upstream = Upstream(settings, settings.base_url, *told)
+        self._speech = _openai_audio.Speech(self._upstream, options)
 
     def asleep(self, model: str) -> str | None:
         return None if self._upstream.known else "its row has no base_url"
 
     def cannot(self, model: str, request: Request) -> str | None:
         """Of other dialects than its own it says what a chat has words for."""
+        if isinstance(request, TranscribeRequest | SpeakRequest):
+            spoken = next((known for name, known in LANGUAGES.items() if name in model), None)
+            return self._speech.cannot(model, request, spoken)
         return _openai_chat.cannot(request)
 
     async def aclose(self) -> None:
@@ -55,3 +71,9 @@ class Provider:
 
     def embed(self, model: str, request: EmbedRequest) -> Events:
         return _openai_embeddings.ask(self._upstream, model, request)
+
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        return self._speech.transcribe(model, request, inputs)
+
+    def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
+        return self._speech.speak(model, request, inputs)

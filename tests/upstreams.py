@@ -121,8 +121,8 @@ class Exchange:
 class Upstream:
     """See the top of this file."""
 
-    def __init__(self, *scripts: Script | str, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+    def __init__(self, *scripts: Script | str, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        self._tls, self._port = tls, port
         self.received: list[Received] = []
         self.exchanges: list[Exchange] = []
         self.opened = 0
@@ -135,7 +135,7 @@ class Upstream:
 
     async def __aenter__(self) -> Upstream:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, ssl=self._tls)
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self._port, ssl=self._tls)
         self._address = self._server.sockets[0].getsockname()
         return self
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from gateway.contract.errors import ProviderError
+from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import Events, ProviderEvent
 from gateway.contract.requests import Input
 from gateway.contract.websocket import Frame, Socket
@@ -79,8 +79,13 @@ class Patient(Protocol):
 
 async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) -> Events:
     """The events of one session on an open socket, which it leaves open: `socket` is closed by who opened it."""
-    for frame in codec.begin():
-        await socket.send(frame)
+    try:
+        for frame in codec.begin():
+            await socket.send(frame)
+    except Unavailable:
+        if not socket.closed:
+            raise
+        # Refused as soon as it was upgraded (OpenAI does so): what came before the close says why.
     patience = _Patience(codec)
     writer = _Writer(socket, codec, inputs, patience)
     try:

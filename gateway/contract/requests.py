@@ -94,7 +94,8 @@ class TranscribeRequest:
     """Audio in by the inputs, transcripts out. `rate`: samples per second of that audio; `language`: BCP 47, None to detect.
 
     `turns`: who decides that a turn is over: the client, by Commit, or the provider, as far as it can. `diarize`: who speaks is
-    wanted. `translate`: English is wanted, whatever is spoken. `keywords`: words that are likely.
+    wanted. `translate`: English is wanted, whatever is spoken. `keywords`: words that are likely. `words`: their times are wanted
+    even where they take time. `stream`: of an upload, what is settled is wanted at once, and not only the whole.
     """
 
     rate: int
@@ -105,6 +106,8 @@ class TranscribeRequest:
     diarize: bool = False
     translate: bool = False
     keywords: tuple[str, ...] = ()
+    words: bool = False
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

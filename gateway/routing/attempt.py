@@ -52,7 +52,7 @@ class TooLate(Unavailable):
 
 
 def outcome_of(error: ProviderError, committed: bool) -> Outcome:
-    if committed:
+    if committed and not isinstance(error, RateLimited | Unauthorized | OutOfQuota):  # true of it whenever it says so
         return "cut"
     if isinstance(error, TooLate):
         return "timeout"

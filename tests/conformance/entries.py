@@ -29,6 +29,7 @@ from providers import (
 )
 from tests import anthropic_scripts as anthropic_says
 from tests import gemini_scripts
+from tests.conformance.openai_audio_entries import OPENAI_AUDIO
 from tests.conformance.sarvam_entries import SARVAM
 from tests.conformance.soniox_entries import SONIOX
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http, over_socket
@@ -192,6 +193,7 @@ ENTRIES = [
     Entry("anthropic", "llm", frozenset(ANTHROPIC), over_http(anthropic.Provider, ANTHROPIC), "wire"),
     Entry("litellm", "llm", frozenset(OPENAI), _LITELLM, "wire", warns=_WARNS),
     *SARVAM,
+    *OPENAI_AUDIO,
     *SONIOX,
     *VOICES,
     _fake("llm", []),
