@@ -1,4 +1,4 @@
-"""Entries of Cartesia: one for each kind, against its fake."""
+"""Entries of Cartesia and ElevenLabs: one for each kind, against their fakes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from gateway.contract.requests import Input
-from providers import cartesia
+from providers import cartesia, elevenlabs
 from tests.conformance.speech import spoken
 from tests.conformance.stages import Entry, Scene, Stage, over_socket
 from tests.fakes.base import Behaviour
 from tests.fakes.cartesia import Cartesia
+from tests.fakes.elevenlabs import ElevenLabs
 
 _SPEAKS: Mapping[Scene, Behaviour] = {
     "answers": Behaviour(),
@@ -45,4 +46,6 @@ def _speaks(name: str, stage: Callable[[], AbstractAsyncContextManager[Stage]]) 
 VOICES = [
     _hears("cartesia", over_socket(cartesia.Provider, Cartesia, _HEARS, "ink-2")),
     _speaks("cartesia", over_socket(cartesia.Provider, Cartesia, _SPEAKS, "sonic-3.5", spare=1)),
+    _hears("elevenlabs", over_socket(elevenlabs.Provider, ElevenLabs, _HEARS, "scribe_v2_realtime")),
+    _speaks("elevenlabs", over_socket(elevenlabs.Provider, ElevenLabs, _SPEAKS, "eleven_flash_v2_5", spare=1)),
 ]
