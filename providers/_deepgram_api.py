@@ -7,6 +7,7 @@ a session is refused by its close: 1008 with DATA-..., 1011 with NET-... in the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import orjson
@@ -115,7 +116,7 @@ class Api:
             return Refused(f"an error ({code})", self.name, code=code, detail=words[:DETAIL_LIMIT] or code)
         return Unavailable(f"an error ({code})" if code else "an error", self.name, code=code)
 
-    def read(self, frame: str | bytes) -> dict[str, object]:
+    def read(self, frame: str | bytes) -> dict[str, Any]:
         """A frame of JSON. Raises Unavailable for anything else."""
         try:
             message = orjson.loads(frame)

@@ -6,7 +6,7 @@ commit that is not answered soon is over with what was final by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -31,7 +31,7 @@ FINALIZE, KEEP, CLOSE = '{"type":"Finalize"}', '{"type":"KeepAlive"}', '{"type":
 
 
 def query_of(model: str, request: TranscribeRequest, endpointing: int) -> dict[str, object]:
-    """What a session and a file have in common with it is asked in the address. `endpointing`: milliseconds of silence."""
+    """`endpointing`: milliseconds of silence that end a segment."""
     live: dict[str, object] = {
         "encoding": "linear16",
         "sample_rate": request.rate,
@@ -43,18 +43,17 @@ def query_of(model: str, request: TranscribeRequest, endpointing: int) -> dict[s
     }
     if request.turns == "server":
         live |= {"interim_results": True, "utterance_end_ms": max(1000, endpointing)}
-    return {**wanted(model, request), **live}
+    detected = {"language": "multi"} if request.language is None and model.startswith(("nova-3", "nova-2")) else {}
+    return {**wanted(model, request), **detected, **live}
 
 
 def wanted(model: str, request: TranscribeRequest) -> dict[str, object]:
     """Of a session or a file."""
     spoken = languages_of(model)
-    language: str | None = "multi" if model.startswith(("nova-3", "nova-2")) else None
-    if request.language is not None:
-        language = code_of(request.language, spoken) if spoken is not None else request.language
+    language = request.language
     return {
         "model": model,
-        "language": language,
+        "language": language if language is None or spoken is None else code_of(language, spoken),
         "punctuate": True,
         "smart_format": True,
         "diarize": True if request.diarize else None,
@@ -67,6 +66,37 @@ class Said:
     word: Word
     speaker: str | None
     language: str | None
+
+
+def said_of(word: dict[str, Any], ours: Callable[[float], float]) -> Said:
+    """`ours`: the caller's second for Deepgram's."""
+    text = str(word.get("punctuated_word") or word["word"])
+    speaker = word.get("speaker")
+    timed = Word(text, ours(float(word["start"])), ours(float(word["end"])))
+    return Said(timed, None if speaker is None else str(speaker), word.get("language"))
+
+
+def told(said: list[Said], text: str, ends: bool, asked: str | None) -> Iterator[Transcript]:
+    """One final for each speaker in turn. `asked`: the language, where no word has its own."""
+    runs = [list(run) for _, run in groupby(said, key=lambda each: each.speaker)]
+    for run in runs[:-1]:
+        words = " ".join(each.word.text for each in run)
+        yield Transcript(words, True, False, words_of(run), language_of(run, asked), run[0].speaker)
+    last = runs[-1] if runs else []
+    if len(runs) > 1:
+        text = " ".join(each.word.text for each in last)
+    if text or ends:
+        yield Transcript(text, True, ends, words_of(last), language_of(last, asked), last[0].speaker if last else None)
+
+
+def words_of(said: list[Said]) -> tuple[Word, ...]:
+    return tuple([each.word for each in said])
+
+
+def language_of(said: list[Said], asked: str | None) -> str | None:
+    """Of most of the words."""
+    told = [each.language for each in said if each.language]
+    return max(set(told), key=told.count) if told else asked
 
 
 class Listening:
@@ -113,7 +143,7 @@ class Listening:
                 case "Results":
                     return self._results(message)
                 case "SpeechStarted":
-                    return (SpeechStarted(self._clock.ours(float(message["timestamp"]))),)  # type: ignore[arg-type]  # checked by trying
+                    return (SpeechStarted(self._clock.ours(float(message["timestamp"]))),)
                 case "UtteranceEnd" if self._request.turns == "server" and self._open:
                     self._open = False
                     return (Transcript("", final=True, ends_turn=True),)
@@ -148,7 +178,11 @@ class Listening:
         if not message.get("is_final"):
             self._commits.heard(end)
             partial = text and self._request.partials
-            return [Transcript(text, words=_words(said), language=self._language(said))] if partial else []
+            return (
+                [Transcript(text, words=words_of(said), language=language_of(said, self._request.language))]
+                if partial
+                else []
+            )
         over: list[bool] = []
         if message.get("from_finalize"):
             *over, ends = self._commits.answered(end) or [False]
@@ -156,39 +190,20 @@ class Listening:
             self._commits.heard(end)
             ends = bool(self._request.turns == "server" and message.get("speech_final") and (text or self._open))
         self._open = not ends and (self._open or bool(text))
-        return [*_ends(over), *self._finals(said, text, ends)]
+        return [*_ends(over), *told(said, text, ends, self._request.language)]
 
     def _said(self, message: dict[str, Any]) -> tuple[list[Said], str]:
         """The words of what was not cleared, and their text."""
         alternative = message["channel"]["alternatives"][0]
-        said = [self._one(word) for word in alternative["words"] if word["start"] + word["end"] >= 2 * self._cleared]
+        said = [
+            said_of(word, self._clock.ours)
+            for word in alternative["words"]
+            if word["start"] + word["end"] >= 2 * self._cleared
+        ]
         if len(said) < len(alternative["words"]):
             return said, " ".join(each.word.text for each in said)
         cleared = not said and float(message["start"]) < self._cleared
         return said, "" if cleared else str(alternative["transcript"]).strip()
-
-    def _one(self, word: dict[str, Any]) -> Said:
-        text = str(word.get("punctuated_word") or word["word"])
-        times = self._clock.ours(float(word["start"])), self._clock.ours(float(word["end"]))
-        speaker = word.get("speaker")
-        return Said(Word(text, *times), None if speaker is None else str(speaker), word.get("language"))
-
-    def _finals(self, said: list[Said], text: str, ends: bool) -> Iterator[Transcript]:
-        """One for each speaker in turn."""
-        runs = [list(run) for _, run in groupby(said, key=lambda each: each.speaker)]
-        for run in runs[:-1]:
-            words = " ".join(each.word.text for each in run)
-            yield Transcript(words, True, False, _words(run), self._language(run), run[0].speaker)
-        last = runs[-1] if runs else []
-        if len(runs) > 1:
-            text = " ".join(each.word.text for each in last)
-        if text or ends:
-            yield Transcript(text, True, ends, _words(last), self._language(last), last[0].speaker if last else None)
-
-    def _language(self, said: list[Said]) -> str | None:
-        """Of most of the words; where none has its own, what was asked for."""
-        told = [each.language for each in said if each.language]
-        return max(set(told), key=told.count) if told else self._request.language
 
     def _over(self, message: dict[str, Any]) -> list[ProviderEvent]:
         self.finished = True
@@ -201,7 +216,3 @@ class Listening:
 def _ends(owed: Iterable[bool]) -> list[ProviderEvent]:
     """Of turns of which nothing more is to be said."""
     return [Transcript("", final=True, ends_turn=True) for each in owed if each]
-
-
-def _words(said: list[Said]) -> tuple[Word, ...]:
-    return tuple([each.word for each in said])

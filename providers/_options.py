@@ -10,6 +10,7 @@ _TOLD = {
     str: "text",
     int: "a whole number from 1",
     bool: "true or false",
+    float: "a number with a point",
     list: "a list of texts",
     dict: "a mapping from text to text",
 }

@@ -5,6 +5,7 @@
 `base_url`: instead of wss://api.deepgram.com (the EU's, one's own installation). Options:
 
 * `endpointing` (default 300): milliseconds of silence that end a segment, where Deepgram decides turns.
+* `eot_threshold` (0.7), `eager_eot_threshold` (0.0: never), `eot_timeout_ms` (5000): when Flux takes a turn to be over, where it decides.
 
 A voice is a model (`aura-2-thalia-en`): a route's `voices` name them, and any other voice is the target's own.
 """
@@ -14,14 +15,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from gateway.contract.duplex import session
+from gateway.contract.duplex import Codec, session
 from gateway.contract.events import Events, Finished, Ready, Usage
+from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRequest
 from gateway.contract.warm_sockets import WarmPool
 from gateway.contract.websocket import Socket, open_socket
-from providers import _deepgram_listen, _options
+from providers import _deepgram_files, _deepgram_flux, _deepgram_listen, _options
 from providers._deepgram_api import AURA_LANGUAGES, Api, code_of, languages_of
+from providers._deepgram_flux import Turning, Turns
 from providers._deepgram_listen import Listening
 from providers._deepgram_speak import Some, Speaking, query_of, rate_of
 from providers._relay import relay
@@ -35,9 +38,13 @@ class Provider:
     """Serves stt and tts. Raises ValueError for settings that can never work."""
 
     def __init__(self, settings: Settings) -> None:
-        options = _options.read(settings, endpointing=300)
+        options = _options.read(
+            settings, endpointing=300, eot_threshold=0.7, eager_eot_threshold=0.0, eot_timeout_ms=5000
+        )
+        self._turning = Turning(options["eot_threshold"], options["eager_eot_threshold"], options["eot_timeout_ms"])
         self._endpointing: int = options["endpointing"]
         self._api = Api(settings)
+        self._client = Http1Client(settings.name)
         self._warm = WarmPool(self._opened)
 
     def asleep(self, model: str) -> str | None:
@@ -50,6 +57,8 @@ class Provider:
                 return "it does not translate"
             case TranscribeRequest(language=str(language)) if spoken is not None and code_of(language, spoken) is None:
                 return f"it does not speak {language}"
+            case TranscribeRequest(diarize=True) if model.startswith("flux-"):
+                return "it does not tell speakers apart"
             case SpeakRequest(speed=speed) if not SPEEDS[0] <= speed <= SPEEDS[1]:
                 return f"it speaks at {SPEEDS[0]:g} to {SPEEDS[1]:g} times the usual speed"
             case SpeakRequest(language=language) if language is not None and not _speaks(
@@ -60,17 +69,26 @@ class Provider:
 
     async def aclose(self) -> None:
         await self._warm.aclose()
+        await self._client.aclose()
 
     def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        if not request.partials and not model.startswith("flux-"):
+            return _deepgram_files.transcribe(self._api, self._client, model, request, inputs)
         return relay(lambda sound: self.session(model, request, sound), inputs)
 
     async def session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         """One, on a socket of its own."""
-        url = self._api.socket("/v1/listen", _deepgram_listen.query_of(model, request, self._endpointing))
+        if model.startswith("flux-"):
+            url = self._api.socket("/v2/listen", _deepgram_flux.query_of(model, request, self._turning))
+            codec: Codec = Turns(self._api, request)
+        else:
+            url = self._api.socket("/v1/listen", _deepgram_listen.query_of(model, request, self._endpointing))
+            codec = Listening(self._api, request)
         socket = await self._opened(url)
         try:
-            yield Ready()  # Deepgram's yes is the upgrade: it says nothing before there are results
-            async with aclosing(session(socket, Listening(self._api, request), inputs)) as events:
+            if isinstance(codec, Listening):
+                yield Ready()  # its yes is the upgrade: it says nothing before there are results
+            async with aclosing(session(socket, codec, inputs)) as events:
                 async for event in events:
                     yield event
         finally:

@@ -200,6 +200,7 @@ ENTRIES = [
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),
     _fake("s2s", _SOUND),
+    _ear("deepgram_flux", deepgram.Provider, Deepgram, "flux-general-en"),
     Entry(
         "deepgram",
         "stt",

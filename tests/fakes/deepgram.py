@@ -2,7 +2,7 @@
 
 Evidence. listen v1: Results as recorded (../shared/recordings/audio/deepgram_listen_final_*); the other messages, the close codes
 and the keep-alive from the vendor's SDK (deepgram-sdk 7.17) and its documentation: never seen on the wire here.
-Refusals of the upgrade: documentation. speak v1: tests/fakes/_deepgram_speak.py.
+Refusals of the upgrade: documentation. Flux and speak v1: the files beside this one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import orjson
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from tests.fakes._deepgram_flux import Flux
 from tests.fakes._deepgram_speak import REQUEST_ID, Speak
 from tests.fakes.base import Behaviour, Dropped, Fake, Session, main, refusal, stalled, text
 from tests.fakes.hearing import Hearing, Said
@@ -33,8 +34,8 @@ _REFUSED = {
 
 
 class Deepgram(Fake):
-    """Deepgram: /v1/listen, /v1/speak. `--trouble`: unauthorized, forbidden, no-quota, rate-limited, bad-model, broken, bad-audio,
-    bad-text, garbage, endless, no-answer (to Finalize)."""
+    """Deepgram: /v1/listen, /v2/listen (Flux), /v1/speak. `--trouble`: unauthorized, forbidden, no-quota, rate-limited, bad-model, broken,
+    bad-audio, bad-text, garbage, endless, no-answer (to Finalize)."""
 
     def refuse(self, request: Request) -> Response | None:
         trouble = self.behaviour.trouble or ""
@@ -52,6 +53,8 @@ class Deepgram(Fake):
         match session.path:
             case "/v1/listen":
                 await _Listen(connection, session, behaviour).run(self.heard(connection, session))
+            case "/v2/listen":
+                await Flux(connection, session, behaviour).run(self.heard(connection, session))
             case "/v1/speak":
                 await Speak(connection, session, behaviour).run(self.heard(connection, session))
             case _:
