@@ -19,6 +19,7 @@ from providers import (
     deepgram,
     fake,
     gemini,
+    gladia,
     litellm,
     local_llm,
     local_stt,
@@ -37,6 +38,7 @@ from tests.conformance.voices_entries import VOICES
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
 from tests.fakes.deepgram import Deepgram
+from tests.fakes.gladia import Gladia
 from tests.fakes.speechmatics import Speechmatics
 from tests.needs import ROOT
 from tests.sounds import tone
@@ -218,6 +220,14 @@ ENTRIES = [
         lambda: _TEXT,
     ),
     _ear("assemblyai", assemblyai.Provider, AssemblyAI, "universal-streaming-english"),
+    Entry(
+        "gladia",
+        "stt",
+        frozenset(_HEARS),
+        over_socket(gladia.Provider, Gladia, _HEARS, "solaria-1"),
+        "wire",
+        lambda: _SOUND,
+    ),
     Entry(
         "speechmatics",
         "stt",

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unauthorized, Unavailable
 from gateway.contract.provider import Settings, SpeechToText
-from providers import assemblyai, speechmatics
+from providers import assemblyai, gladia, speechmatics
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
+from tests.fakes.gladia import Gladia
 from tests.fakes.routes import closing, settings
 from tests.fakes.speechmatics import Speechmatics
 
 
 @dataclass(frozen=True, slots=True)
 class Ear:
-    """`troubles`: of the fake, and what each becomes; `key`: the header that shows it, and how; `cap`: the constant
+    """`troubles`: of the fake, and what each becomes; `key`: the header of its sockets that shows it, and how; `cap`: the constant
     that says how old a session gets."""
 
     name: str
     build: Callable[[Settings], SpeechToText]
     fake: type[Fake]
     model: str
-    key: tuple[str, str]
+    key: tuple[str, str] | None
     troubles: Mapping[str, type[ProviderError]]
     cap: str | None = None
 
@@ -79,5 +80,22 @@ EARS = [
             "broken": Unavailable,
         },
         "providers.speechmatics.CAP",
+    ),
+    Ear(
+        "gladia",
+        gladia.Provider,
+        Gladia,
+        "solaria-1",
+        None,
+        {
+            "unauthorized": Unauthorized,
+            "forbidden": Unauthorized,
+            "no-quota": OutOfQuota,
+            "no-credits": OutOfQuota,
+            "rate-limited": RateLimited,
+            "concurrency": RateLimited,
+            "bad-model": Unavailable,
+            "broken": Unavailable,
+        },
     ),
 ]
