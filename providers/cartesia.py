@@ -27,6 +27,8 @@ from providers._cartesia_errors import Faults
 from providers._cartesia_stt import Hearing
 from providers._cartesia_tts import Speaking
 from providers._cartesia_turns import Turns
+from providers._languages import WHISPER, plain
+from providers._relay import relay
 
 BASE_URL = "wss://api.cartesia.ai"
 VERSION = "2026-08-14"
@@ -41,18 +43,12 @@ _SONIC = (
     "ar bg bn cs da de el en es fi fr gu he hi hr hu id it ja ka kn ko ml mr ms nl no or pa pl pt ro ru sk sv ta te th tl tr uk ur"
     " vi zh"
 )
-_WHISPER = (
-    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is it ja jw ka"
-    " kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv"
-    " sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
-)
 LANGUAGES = {
     "sonic": frozenset(_SONIC.split()),
     "ink-2": frozenset({"en", "es", "fr", "hi", "ja"}),
-    "ink-whisper": frozenset(_WHISPER.split()),
+    "ink-whisper": WHISPER | {"yue"},
 }
 """By the beginning of a model's name; of others (ink-preview) nothing is said: Cartesia decides."""
-_SAME = {"nb": "no", "fil": "tl", "iw": "he", "in": "id", "cmn": "zh", "jv": "jw"}
 
 
 class Provider:
@@ -92,7 +88,12 @@ class Provider:
     async def aclose(self) -> None:
         await self._warm.aclose()
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+        if not request.partials:  # a relay keeps no more than minutes of a file
+            return self._session(model, request, inputs)
+        return relay(lambda sound: self._session(model, request, sound), inputs)
+
+    async def _session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         query: list[tuple[str, str]] = [("model", model), ("encoding", "pcm_s16le"), ("sample_rate", str(request.rate))]
         query += [("keyterm", word) for word in request.keywords]
         if request.language and model.startswith("ink-whisper"):
@@ -142,5 +143,4 @@ class Provider:
 
 def code(language: str) -> str:
     """As Cartesia calls it: `hi` for hi-IN."""
-    plain = language.partition("-")[0].lower()
-    return _SAME.get(plain, plain)
+    return plain(language)

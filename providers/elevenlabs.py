@@ -29,6 +29,7 @@ from providers._elevenlabs_files import Files
 from providers._elevenlabs_languages import code, spoken
 from providers._elevenlabs_stt import Hearing
 from providers._elevenlabs_tts import Speech
+from providers._relay import relay
 
 BASE_URL = "wss://api.elevenlabs.io"
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
@@ -86,12 +87,14 @@ class Provider:
             await warm.aclose()
         await self._client.aclose()
 
-    async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
+    def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         if not model.endswith("_realtime"):
-            async with aclosing(self._files.transcribe(model, request, inputs)) as events:
-                async for event in events:
-                    yield event
-            return
+            return self._files.transcribe(model, request, inputs)
+        if not request.partials:  # a relay keeps no more than minutes of a file
+            return self._session(model, request, inputs)
+        return relay(lambda sound: self._session(model, request, sound), inputs)
+
+    async def _session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         socket = await self._open(self._hears(model, request))
         try:
             async with aclosing(session(socket, Hearing(self._faults, request), inputs)) as events:

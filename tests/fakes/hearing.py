@@ -91,7 +91,7 @@ class Hearing:
         if found is None:
             self._known = None
             return self._count()
-        self._told = sum(word.end <= found[1] / 2 / RATE for word in found[0].words)
+        self._told = sum(word.end <= found[1] / 2 / RATE + 1e-3 for word in found[0].words)  # the last of it is no word
         self._known, self._file = found[0], found[1] + len(window)
         return self._until(self._file / 2 / RATE)
 

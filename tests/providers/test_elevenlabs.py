@@ -55,6 +55,10 @@ async def elevenlabs(
         yield provider, fake
 
 
+def turn(name: str) -> list[Input]:
+    return [*pieces(name), Commit()]
+
+
 def tones(text: str, rate: int = 24_000) -> bytes:
     """What the fake says of it."""
     return b"".join(pcm for _, pcm in speaking.spoken(text, rate))
@@ -132,11 +136,30 @@ def test_silence_that_keeps_a_session_alive_does_not_move_its_times() -> None:
 
 @pytest.mark.parametrize("after", [0.5, 2.0, 3.5])
 async def test_a_socket_that_dies_in_mid_utterance_costs_a_call_no_word(after: float) -> None:
-    targets: list[str] = []
     async with elevenlabs(Behaviour(drop_after=after, times=1)) as (dies, _), elevenlabs() as (well, _):
-        texts = await transcribed(route("stt", LIVE, dies, well), [K01, K02], targets)
+        texts = await transcribed(route("stt", LIVE, dies, well), [K01, K02])
     assert texts == [said(K01), said(K02)]
-    assert len(targets) == 2
+
+
+async def test_a_session_that_is_lost_after_a_turn_is_followed_by_another() -> None:
+    first = sum(piece.seconds for piece in pieces(K01))
+    inputs: Channel[Input] = Channel()
+    async with elevenlabs(Behaviour(drop_after=first + 1.0, times=1)) as (provider, fake):
+        told: list[ProviderEvent] = []
+        async with aclosing(provider.transcribe(LIVE, TranscribeRequest(RATE), inputs.reader())) as events:
+            for item in turn(K01):
+                inputs.put(item)
+            async for event in events:
+                told.append(event)
+                if len(turns(told)) == 1 and not inputs.closed:
+                    for item in turn(K02):
+                        inputs.put(item)
+                    inputs.close()
+    assert turns(told) == [said(K01), said(K02)]
+    assert len(fake.sessions) == 2
+    assert [final for final in finals(told) if final.words][-1].words[0].start > first
+    (used,) = [event for event in told if isinstance(event, Usage)]
+    assert used.seconds == pytest.approx(first + sum(piece.seconds for piece in pieces(K02)), abs=0.2)
 
 
 # speech to text, by file
