@@ -24,6 +24,7 @@ from gateway.contract.channel import Channel
 from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError
 from gateway.contract.events import AudioDelta, Finished, Flushed, TextDelta, Usage, Word
+from gateway.contract.events import Rerouted as Moved
 from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest, Commit, Input, SpeakRequest
 from gateway.routing.continuation import GO_ON
@@ -165,6 +166,9 @@ class Reply(Utterance):
                         if track.first_audible is not None:
                             self._turn.mark("first_audible_sample")
                         await track.room()
+                    case Moved(_, target, reason):
+                        self._turn.targets["tts"] = target
+                        line.tell(Rerouted("tts", target, reason))
                     case Flushed() if self._unsaid:
                         self._unsaid.popleft()
                         track.ledger.flushed()

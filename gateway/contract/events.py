@@ -191,7 +191,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Rerouted:
-    """The engine's: `origin` failed in the middle of its answer for `reason`, and `target` goes on with it (llm), or hears
+    """The engine's: `origin` failed in the middle of its answer for `reason`, and `target` goes on with it (llm, tts), or hears
     all of the session's input again and answers in its stead (s2s): what came of the turn before is void."""
 
     origin: str

@@ -31,6 +31,7 @@ from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
 from gateway.routing.plan import Ejected, Plan
 from gateway.routing.recovery import Recovery, recovery_of
+from gateway.routing.respeaking import Respeaking
 from gateway.routing.route import Route, Target
 from gateway.routing.takeover import Takeover
 from gateway.routing.wish import wish_of
@@ -51,7 +52,7 @@ class Answer:
         self,
         attempt: Attempt,
         attempts: list[FailedAttempt],
-        recovery: Recovery | Takeover | None,
+        recovery: Recovery | Takeover | Respeaking | None,
         cost: Callable[[Attempt], float | None],
     ) -> None:
         self._attempt, self._recovery, self._cost = attempt, recovery, cost

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gateway.contract.channel import Channel
+from gateway.contract.channel import Channel, Reader
 from gateway.contract.errors import FailedAttempt
 from gateway.contract.events import Events
 from gateway.contract.requests import (
@@ -32,6 +33,21 @@ from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.sample import Purpose, Sample
 
 Verb = Callable[..., Events]
+
+
+class Begun:
+    """Inputs that begin with some others. A cancelled read loses nothing."""
+
+    def __init__(self, first: Sequence[Input], then: Reader[Input]) -> None:
+        self._first, self._then = deque(first), then
+
+    def __aiter__(self) -> Begun:
+        return self
+
+    async def __anext__(self) -> Input:
+        return self._first.popleft() if self._first else await anext(self._then)
+
+
 VERBS: Mapping[type[Request], str] = {
     ChatRequest: "chat",
     EmbedRequest: "embed",
@@ -76,6 +92,7 @@ class Opening:
     ) -> None:
         self.route, self.request = route, request
         self._inputs: Channel[Input] | None = inputs
+        self._said_first: list[Input] = []
         self._purpose, self._copies = purpose, 0
         self.decision = decision
         self.board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
@@ -105,6 +122,16 @@ class Opening:
             self.decision.chosen = str(attempt.target)
         return attempt, race.failed
 
+    @property
+    def inputs(self) -> Channel[Input] | None:
+        return self._inputs
+
+    def go_on(self, said: list[Input], index: int) -> None:
+        """From now on, attempts are given these instead of what was put before `index`."""
+        assert self._inputs is not None
+        self._said_first = said
+        self._inputs.mark(index)
+
     def launch(self, target: Target, why: Why) -> Attempt:
         now = self._loop.time()
         ticket = self.board.started(now, target, self._tokens)
@@ -114,12 +141,15 @@ class Opening:
             events = verb(target.model, self.request)
         else:
             inputs = self._inputs = inputs if inputs is not None else Channel()
-            events = verb(target.model, self._spoken(target), inputs.reader())
+            reader = Begun(self._said_first, inputs.reader()) if self._said_first else inputs.reader()
+            events = verb(target.model, self._spoken(target), reader)
         # Where nobody else can be asked, to wait longer than usual beats to fail.
         hurried = not self._whole and not self._alone
         limits = Limits.of(self.route.policy, self.request, self.board.deadline(now, ticket) if hurried else None)
         attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)
         if inputs is not None:
+            for item in self._said_first:
+                attempt.input(item, now)
             inputs.watch(attempt.input)
         tried = Tried(str(target), self._why or why, now - self._began)
         self.decision.tried.append(tried)
