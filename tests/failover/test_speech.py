@@ -90,7 +90,7 @@ async def test_what_is_put_after_a_death_is_said_too() -> None:
                     continue
                 put(inputs, "Six seven.")
                 inputs.close()
-    assert [*first.said, *second.said] == "One two three four five. Six seven.".split()
+    assert [*first.said, *second.said] == ["One", "two", "three", "four", "five.", "Six", "seven."]
 
 
 async def test_without_the_times_of_words_it_is_an_estimate_that_goes_back_rather_than_on() -> None:
