@@ -131,8 +131,9 @@ class Reply(Utterance):
                 return
             except GatewayError as error:
                 moves += 1
+                spoke = track.ledger.samples  # of which all may be taken back
                 track.retract()
-                if track.stale or not track.ledger.samples or moves > MOVES:
+                if track.stale or not spoke or moves > MOVES:
                     self._fail("tts", error)
                     if self._thinking is not None:
                         self._thinking.cancel()

@@ -12,10 +12,18 @@ import random
 import wave
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
-from gateway.calls.timeline import Turn
+from gateway.calls.events import CallEvent, Rerouted
+from gateway.calls.history import History
+from gateway.calls.leg import CallRules, Line
+from gateway.calls.playout import Playout
+from gateway.calls.reply import Reply
+from gateway.calls.session import Session as CallSession
+from gateway.calls.session import Settings as CallSettings
+from gateway.calls.timeline import Timeline, Turn
 from gateway.calls.transcriber import CallerTurn, Transcriber
+from gateway.calls.transport import PLAYOUT_RATE
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import GatewayError
@@ -23,7 +31,7 @@ from gateway.contract.events import AnswerEvent, AudioDelta, ProviderEvent, Tran
 from gateway.contract.provider import Closable, Secret, Settings, SpeechToText, TextToSpeech
 from gateway.contract.requests import Input, Kind, SpeakRequest, TranscribeRequest
 from gateway.routing.engine import Answer, Engine
-from gateway.routing.route import Policy, Route, Target
+from gateway.routing.route import CallRoute, Policy, Route, Target
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 from tests.needs import ROOT
@@ -179,3 +187,44 @@ async def transcribed(engine: Engine, names: Sequence[str], targets: list[str] |
             targets += call.targets
         running.cancel()
         await asyncio.wait([running])
+
+
+async def said_in_call(engine: Engine, text: str, ahead: float = 0.1) -> tuple[bytes, list[str]]:
+    """What the caller hears of an answer with this text, and the targets that the call was told of as it moved. `ahead`: seconds
+    that are pulled at once and heard, of what was made."""
+    clock = asyncio.get_running_loop().time
+    playout, timeline = Playout(clock), Timeline(clock)
+    told: list[CallEvent] = []
+    line = Line(
+        CallRoute("agent", "r", "r", "r"),
+        CallSession("sess", CallSettings(type="realtime")),
+        cast(Any, engine),
+        Channel(),
+        History(),
+        playout,
+        timeline,
+        told.append,
+        lambda prefix: f"{prefix}_{len(told)}",
+        cast(Any, None),  # nobody listens
+        None,
+        CallRules(),
+    )
+    reply = Reply(line, timeline.turn(), script=text)
+    heard: list[bytes] = []
+
+    async def listen() -> None:
+        while True:
+            heard.append(playout.pull(round(ahead * PLAYOUT_RATE)) or b"")
+            await asyncio.sleep(ahead)
+
+    listening = asyncio.create_task(listen())
+    try:
+        reply.begin()
+        async with asyncio.timeout(20.0):
+            await reply.run()
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+    while (piece := playout.pull(PLAYOUT_RATE)) is not None:
+        heard.append(piece)
+    return b"".join(heard), [event.target for event in told if isinstance(event, Rerouted)]

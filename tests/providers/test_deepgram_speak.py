@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gateway.contract.channel import Channel
@@ -13,10 +15,11 @@ from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refu
 from gateway.contract.events import AudioDelta, Finished, Flushed, Usage
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Clear, Commit, Input, SpeakRequest
+from gateway.routing.route import Eject
 from providers.deepgram import Provider
 from tests.fakes.base import Behaviour
 from tests.fakes.deepgram import Deepgram
-from tests.fakes.routes import KEY, answered, audio_of, closing, inputs, route, settings, spoken
+from tests.fakes.routes import KEY, POLICY, answered, audio_of, closing, inputs, route, said_in_call, settings, spoken
 from tests.fakes.speaking import spoken as tones
 
 pytestmark = pytest.mark.wire
@@ -121,6 +124,22 @@ async def test_leaving_in_mid_sentence_leaves_only_what_stands_ready() -> None:
         async with aclosing(provider.speak(AURA, SpeakRequest(), inputs(ONE, Commit()).reader())) as events:
             await anext(events)
         await fake.until(lambda: not fake.busy and fake.open <= 1)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.7])
+async def test_a_socket_that_dies_in_mid_sentence_costs_a_call_no_word(after: float) -> None:
+    policy = replace(POLICY, eject=Eject(consecutive=1))
+    async with deepgram(Behaviour(drop_after=after)) as (dies, _), deepgram() as (well, _):
+        pcm, moves = await said_in_call(route("tts", AURA, dies, well, policy=policy), ONE + TWO)
+    assert words_in(pcm) == words_in(sound(ONE, TWO))
+    assert moves == [f"p2/{AURA}"]
+
+
+def words_in(pcm: bytes) -> list[int]:
+    """Of the tones that words are here: how long each is, in hundredths of a second."""
+    loud = np.abs(np.frombuffer(pcm, "<i2").astype(np.int32)).reshape(-1, RATE // 100).max(axis=1) > 0
+    edges = np.flatnonzero(np.diff(loud.astype(int), prepend=0, append=0))
+    return [int(end - start) for start, end in zip(edges[::2], edges[1::2])]
 
 
 @pytest.mark.parametrize(
