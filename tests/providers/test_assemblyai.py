@@ -111,3 +111,15 @@ def test_times_are_seconds_of_what_was_put_and_not_of_the_silence_that_fills_a_f
     assert isinstance(final, Transcript)
     assert [final.words[0].start, final.words[0].end] == pytest.approx([0.37, 0.47])
     assert (final.text, final.language, final.speaker) == ("hello", "en", "B")
+
+
+def test_a_formatted_text_that_comes_too_late_is_not_told_again() -> None:
+    codec = _assemblyai_stt.Hearing("acme", TranscribeRequest(RATE), True)
+    words = [{"text": "hello", "start": 400, "end": 500, "confidence": 1.0, "word_is_final": True}]
+    plain = {"turn_order": 0, "turn_is_formatted": False, "end_of_turn": True, "transcript": "hello", "words": words}
+    assert list(codec.hear(orjson.dumps({**plain, "type": "Turn"}).decode())) == []
+    (told,) = codec.late()
+    assert isinstance(told, Transcript)
+    assert told.text == "hello"
+    late = {**plain, "turn_is_formatted": True, "transcript": "Hello.", "type": "Turn"}
+    assert list(codec.hear(orjson.dumps(late).decode())) == []
