@@ -14,6 +14,8 @@ from tests.fakes.base import Behaviour, Dropped, Fake, Session, text
 from tests.fakes.speaking import spoken
 
 IDLE = 60.0
+HEARD = 0.3
+"""Seconds before a connection drops in mid-speech: some of what was sent is heard by then."""
 SPEAKERS = ("shubh", "ritu", "anushka")
 LANGUAGES = ("bn", "en", "gu", "hi", "kn", "ml", "mr", "od", "pa", "ta", "te")
 
@@ -76,6 +78,7 @@ class Bulbul:
             if how.trouble == "endless":
                 await asyncio.sleep(0.005)
             if how.drop_after is not None and word.start >= how.drop_after:
+                await asyncio.sleep(min(HEARD, how.drop_after))
                 raise Dropped
             if how.stall_after is not None and word.start >= how.stall_after:
                 await self._connection.wait_closed()

@@ -28,6 +28,8 @@ IDLE = 20.0
 ENDPOINT = 0.8
 """Seconds of silence that end an utterance."""
 STREAMS = 5
+HEARD = 0.3
+"""Seconds before a connection drops in mid-speech: some of what was sent is heard by then."""
 ERRORS: dict[str, tuple[int, str]] = {
     "unauthorized": (401, "Incorrect API key provided."),
     "no-quota": (402, "Organization balance exhausted. Please either add funds manually or enable autopay."),
@@ -284,6 +286,7 @@ class _Mouth:
     async def _limits(self) -> None:
         how = self._how
         if how.drop_after is not None and self._seconds >= how.drop_after:
+            await asyncio.sleep(min(HEARD, how.drop_after))
             self._connection.transport.abort()
         if how.stall_after is not None and self._seconds >= how.stall_after:
             await asyncio.get_running_loop().create_future()
