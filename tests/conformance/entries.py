@@ -178,8 +178,12 @@ _SOUND: list[Input] = [Audio(tone(300, 1.0, 16_000).tobytes(), 16_000)] * 4
 
 _LITELLM = over_http(litellm.Provider, OPENAI, "openai/model-1")
 
-_WARNS = ("ignore:Accessing the 'model_:DeprecationWarning", "ignore:coroutine 'OpenAIChat:RuntimeWarning")
-"""Of LiteLLM's: a field that pydantic moved, and what it has not begun of a request when that is cancelled."""
+_WARNS = (
+    "ignore:Accessing the 'model_:DeprecationWarning",
+    "ignore:Item '.*' on TypedDict:UserWarning",
+    "ignore:coroutine 'OpenAIChat:RuntimeWarning",
+)
+"""Of LiteLLM's: a field that pydantic moved, one that it does not protect, and what it has not begun of a request when that is cancelled."""
 
 
 def _ear(name: str, build: Callable[[Settings], object], upstream: type[Fake], model: str) -> Entry:

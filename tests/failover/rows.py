@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def row(within: float, pace: float = 1.0) -> Callable[[Callable[[Bench], Awaitab
 
         @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
         @pytest.mark.parametrize("family", FAMILIES)
-        def test(ran: Ran, family: str, stream: bool) -> None:
+        def test(ran: Mapping[tuple[str, str, bool], Result], family: str, stream: bool) -> None:
             error = ran[name, family, stream].error
             if error is not None:
                 raise error

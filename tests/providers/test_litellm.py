@@ -43,6 +43,7 @@ from tests.upstreams import Script, Upstream
 pytestmark = [
     pytest.mark.wire,
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict:UserWarning"),
 ]
 KEY = "canary-0123456789"
 PROMPT = "Of purple elephants."
