@@ -183,7 +183,7 @@ _WARNS = (
     "ignore:Item '.*' on TypedDict:UserWarning",
     "ignore:coroutine 'OpenAIChat:RuntimeWarning",
 )
-"""Of LiteLLM's: a field that pydantic moved, one that it does not protect, and what it has not begun of a request when that is cancelled."""
+"""Of LiteLLM's: a field that pydantic moved, one that it does not protect, what it has not begun of a cancelled request."""
 
 
 def _ear(name: str, build: Callable[[Settings], object], upstream: type[Fake], model: str) -> Entry:
