@@ -127,11 +127,13 @@ async def test_leaving_in_mid_sentence_leaves_only_what_stands_ready() -> None:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.7])
-async def test_a_socket_that_dies_in_mid_sentence_costs_a_call_no_word(after: float) -> None:
+async def test_a_socket_that_dies_in_mid_sentence_costs_a_call_no_word_and_repeats_at_most_one(after: float) -> None:
     policy = replace(POLICY, eject=Eject(consecutive=1))
     async with deepgram(Behaviour(drop_after=after)) as (dies, _), deepgram() as (well, _):
         pcm, moves = await said_in_call(route("tts", AURA, dies, well, policy=policy), ONE + TWO)
-    assert words_in(pcm) == words_in(sound(ONE, TWO))
+    words, wanted = words_in(pcm), words_in(sound(ONE, TWO))
+    once = [[*words[:at], *words[at + 1 :]] for at in range(1, len(words)) if words[at] == words[at - 1]]
+    assert wanted in (words, *once)
     assert moves == [f"p2/{AURA}"]
 
 
