@@ -19,27 +19,28 @@ from gateway.contract.requests import Cancel, Clear, Commit, Input
 from gateway.contract.websocket import Frame
 from providers._spoken import Spoken
 
-AT_A_TIME = 2
 _NOW = Wait(0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What a frame says of a context (None: of the connection). `audio`: base64. `words` and `characters`: text, start and end,
-    in seconds from the start of the clause's audio or of this piece's. `over`: all of the context came."""
+    in seconds from the start of the clause's audio, of this piece's, or from the last word before. `over`: all of the context came."""
 
     context: str | None
     audio: object = None
     words: tuple[tuple[str, float, float], ...] = ()
     characters: tuple[tuple[str, float, float], ...] = ()
-    since: Literal["clause", "piece"] = "clause"
+    since: Literal["clause", "piece", "word"] = "clause"
     over: bool = False
 
 
 class Dialect(Protocol):
-    """`keep_alive`: seconds without anything sent after which `alive` is; None where nothing is needed."""
+    """`keep_alive`: seconds without anything sent after which `alive` is; None where nothing is needed. `at_a_time`: contexts that
+    may run."""
 
     keep_alive: float | None
+    at_a_time: int
 
     def say(self, context: str, text: str) -> Iterable[Frame]:
         """Speak this in a new context, and end it."""
@@ -137,7 +138,7 @@ class Clauses:
 
     def _feed(self) -> Iterator[Frame]:
         """Sends those whose turn it is."""
-        for clause in [each for each in self._clauses if not each.done][:AT_A_TIME]:
+        for clause in [each for each in self._clauses if not each.done][: self._dialect.at_a_time]:
             if clause.context is None:
                 clause.context = next(self._contexts)
                 self._characters += len(clause.text)
@@ -172,9 +173,11 @@ class Clauses:
     def _said(self, clause: _Clause, piece: Piece) -> Iterator[ProviderEvent]:
         if clause.base is None:
             clause.base = self._spoken.seconds
-        base = clause.base if piece.since == "clause" else self._spoken.seconds
+        base = self._spoken.seconds if piece.since == "piece" else clause.base
         for text, start, end in piece.words:
             self._spoken.say(Word(text, base + start, base + end))
+        if piece.since == "word" and piece.words:
+            clause.base += piece.words[-1][2]
         self._spell(clause, piece, base)
         if piece.audio:
             clause.heard = True

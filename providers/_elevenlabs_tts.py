@@ -19,6 +19,7 @@ class Speech:
     """Implements _clauses.Dialect. `voice`: settings of the voice."""
 
     keep_alive: float | None = 10.0
+    at_a_time = 2
 
     def __init__(self, faults: Faults, voice: Mapping[str, object]) -> None:
         self._faults, self._voice = faults, voice

@@ -19,7 +19,6 @@ from gateway.contract.events import Events
 from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRequest
-from gateway.contract.warm_sockets import WarmSockets
 from gateway.contract.websocket import Socket, open_socket
 from providers import _options
 from providers._addresses import request_url, sendable, socket_url
@@ -30,6 +29,7 @@ from providers._elevenlabs_languages import code, spoken
 from providers._elevenlabs_stt import Hearing
 from providers._elevenlabs_tts import Speech
 from providers._relay import relay
+from providers._warm_voices import WarmVoices
 
 BASE_URL = "wss://api.elevenlabs.io"
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
@@ -38,8 +38,6 @@ SPOKEN = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 HEARD = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 """Samples per second of speech that it makes, and that it takes live."""
 SLOWEST, FASTEST = 0.7, 1.2
-VOICES = 16
-"""Voices that have connections standing ready."""
 
 
 class Provider:
@@ -56,7 +54,7 @@ class Provider:
         files = request_url(self._base, "/v1/speech-to-text")
         self._files = Files(settings.name, self._client, files, self._headers, self._faults)
         self._contexts = (f"c{number}" for number in count(1))
-        self._warm: dict[str, WarmSockets] = {}
+        self._warm = WarmVoices(self._open)
 
     def asleep(self, model: str) -> str | None:
         if model.startswith("eleven_v3"):
@@ -83,8 +81,7 @@ class Provider:
         return None
 
     async def aclose(self) -> None:
-        for warm in self._warm.values():
-            await warm.aclose()
+        await self._warm.aclose()
         await self._client.aclose()
 
     def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
@@ -109,7 +106,7 @@ class Provider:
         if request.speed != 1.0:
             settings["speed"] = request.speed
         speaking = Clauses(self._name, Speech(self._faults, settings), rate, self._contexts)
-        warm = await self._ready(self._speaks(model, request, rate))
+        warm = await self._warm.of(self._speaks(model, request, rate))
         socket = await warm.take()
         try:
             async with aclosing(session(socket, speaking, inputs)) as events:
@@ -147,14 +144,6 @@ class Provider:
             auto_mode="true",
             language_code=language,
         )
-
-    async def _ready(self, url: str) -> WarmSockets:
-        """Those of a voice, which is in the address."""
-        warm = self._warm.pop(url, None) or WarmSockets(lambda: self._open(url))
-        self._warm[url] = warm
-        if len(self._warm) > VOICES:
-            await self._warm.pop(next(iter(self._warm))).aclose()
-        return warm
 
     async def _open(self, url: str) -> Socket:
         return await open_socket(self._name, url, self._headers, judge=self._faults.refusal)

@@ -1,4 +1,4 @@
-"""Entries of Cartesia and ElevenLabs: one for each kind, against their fakes."""
+"""Entries of Cartesia, ElevenLabs, Rime and Inworld: one for each kind, against their fakes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from gateway.contract.requests import Input
-from providers import cartesia, elevenlabs
+from providers import cartesia, elevenlabs, inworld, rime
 from tests.conformance.speech import spoken
 from tests.conformance.stages import Entry, Scene, Stage, over_socket
 from tests.fakes.base import Behaviour
 from tests.fakes.cartesia import Cartesia
 from tests.fakes.elevenlabs import ElevenLabs
+from tests.fakes.inworld import Inworld
+from tests.fakes.rime import Rime
 
 _SPEAKS: Mapping[Scene, Behaviour] = {
     "answers": Behaviour(),
@@ -48,4 +50,6 @@ VOICES = [
     _speaks("cartesia", over_socket(cartesia.Provider, Cartesia, _SPEAKS, "sonic-3.5", spare=1)),
     _hears("elevenlabs", over_socket(elevenlabs.Provider, ElevenLabs, _HEARS, "scribe_v2_realtime")),
     _speaks("elevenlabs", over_socket(elevenlabs.Provider, ElevenLabs, _SPEAKS, "eleven_flash_v2_5", spare=1)),
+    _speaks("rime", over_socket(rime.Provider, Rime, _SPEAKS, "coda", spare=1)),
+    _speaks("inworld", over_socket(inworld.Provider, Inworld, _SPEAKS, "inworld-tts-1.5-max", spare=1)),
 ]

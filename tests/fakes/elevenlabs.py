@@ -21,7 +21,7 @@ from websockets.http11 import Request, Response
 
 from tests.fakes.base import Behaviour, Dropped, Fake, Session, main, refusal, stalled, text
 from tests.fakes.hearing import Hearing, Said
-from tests.fakes.speaking import spoken
+from tests.fakes.mouths import Mouth
 
 CONTEXTS = 5
 QUIET = 0.5
@@ -134,72 +134,41 @@ class _Ear:
         raise Dropped
 
 
-class _Mouth:
+class _Mouth(Mouth):
     def __init__(self, fake: ElevenLabs, connection: ServerConnection, session: Session, behaviour: Behaviour) -> None:
-        self._fake, self._connection, self._session, self._how = fake, connection, session, behaviour
+        super().__init__(fake, connection, session, behaviour)
         self._texts: dict[str, str] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._last: asyncio.Task[None] | None = None
-        self._seconds = 0.0
-        fake.not_yet(behaviour)
 
-    async def run(self) -> None:
-        try:
-            async for frame in self._fake.heard(self._connection, self._session):
-                if len(self._session.frames) == 1:
-                    self._how = self._fake.now()
-                await self._take(orjson.loads(frame))
-        finally:
-            for task in self._tasks.values():
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks.values())
-
-    async def _take(self, message: dict[str, Any]) -> None:
-        context = str(message.get("context_id", "default"))
-        if self._how.trouble == "garbage":
-            return await self._connection.send("<html>")
+    async def take(self, message: dict[str, Any]) -> None:
+        context, trouble = str(message.get("context_id", "default")), self.how.trouble
         if message.get("close_socket"):
-            return await self._connection.close()
+            return await self.connection.close()
         if message.get("close_context"):
-            said = self._texts.pop(context, "")
-            self._last = self._tasks[context] = asyncio.create_task(self._speak(context, said, self._last))
+            self.speak(
+                context, self._texts.pop(context, ""), int(self.session.query["output_format"].removeprefix("pcm_"))
+            )
             return
         if context not in self._texts and message.get("text"):
-            running = sum(not task.done() for task in self._tasks.values())
-            if len(self._texts) + running >= CONTEXTS or self._how.trouble == "concurrency":
-                return await self._fail("max_active_conversations", "Maximum simultaneous contexts exceeded (5)")
-            if self._how.trouble in ("quota_exceeded", "voice_id_does_not_exist"):
-                return await self._fail(self._how.trouble, f"It is so, {self._session.headers.get('xi-api-key')}")
+            if len(self._texts) + self.speaking >= CONTEXTS or trouble == "concurrency":
+                await self._fail("max_active_conversations", "Maximum simultaneous contexts exceeded (5)")
+            if trouble in ("quota_exceeded", "voice_id_does_not_exist"):
+                await self._fail(trouble, f"It is so, {self.session.headers.get('xi-api-key')}")
             self._texts[context] = ""
         if context in self._texts:
             self._texts[context] += message.get("text") or ""
 
-    async def _speak(self, context: str, said: str, before: asyncio.Task[None] | None) -> None:
-        """Contexts in the order in which they were closed, so that what comes is the same every time."""
-        if before is not None:
-            await asyncio.wait([before])
-        how, rate = self._how, int(self._session.query["output_format"].removeprefix("pcm_"))
-        await asyncio.sleep(how.latency)
-        for word, pcm in spoken(said if how.trouble != "endless" else "endless " * 10_000, rate):
-            if how.trouble == "endless":
-                await asyncio.sleep(0.005)
-            if how.drop_after is not None and self._seconds >= how.drop_after:
-                self._connection.transport.abort()
-            if how.stall_after is not None and self._seconds >= how.stall_after:
-                await asyncio.get_running_loop().create_future()
-            self._seconds += len(pcm) / 2 / rate
-            audio = base64.b64encode(pcm).decode()
-            times = _alignment(word)
-            await self._say(context, audio=audio, isFinal=None, alignment=times, normalizedAlignment=times)
-        await self._say(context, audio=None, isFinal=True, alignment=None, normalizedAlignment=None)
+    async def said(self, context: str, word: Said, pcm: bytes) -> None:
+        audio, times = base64.b64encode(pcm).decode(), _alignment(word)
+        await self.say(
+            {"audio": audio, "isFinal": None, "alignment": times, "normalizedAlignment": times, "contextId": context}
+        )
 
-    async def _say(self, context: str, **fields: object) -> None:
-        await self._connection.send(text({**fields, "contextId": context}))
+    async def over(self, context: str) -> None:
+        await self.say({"audio": None, "isFinal": True, "alignment": None, "contextId": context})
 
     async def _fail(self, error: str, words: str) -> None:
-        await self._connection.send(text({"message": words, "error": error, "code": 1008}))
-        await self._connection.close(1008, words)
+        await self.say({"message": words, "error": error, "code": 1008})
+        await self.connection.close(1008, words)
         raise Dropped
 
 
