@@ -109,7 +109,8 @@ async def test_without_the_times_of_words_it_is_an_estimate_that_goes_back_rathe
 async def test_the_first_failure_is_told_where_nobody_can() -> None:
     class Dumb:
         async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
-            raise Unavailable("never spoke", "voice")
+            async for _ in inputs:
+                raise Unavailable("never spoke", "voice")
             yield Finished()
 
     inputs: Channel[Input] = Channel()
