@@ -25,6 +25,7 @@ from gateway.api import (
     health,
     messages,
     models,
+    openapi,
     responses,
     speech,
     telemetry,
@@ -137,7 +138,7 @@ def create_app(
                 calls.close_with(closing)
             yield
 
-    app = FastAPI(title="Trunkline", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Trunkline", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     errors.install(app)
     app.add_middleware(Gate, access=access, watch=metrics)
     routers = (
@@ -149,6 +150,7 @@ def create_app(
         speech.router(engine, metrics),
         transcriptions.router(engine, metrics),
         models.router(engine, lambda: live.loaded.calls),
+        openapi.router(engine, lambda: live.loaded.calls, calls is not None),
         health.router(lambda: health.Readiness(True, warming.states), metrics, hub.worker if hub else 0, hub),
         telemetry.router(
             kept.decisions, kept.feed, engine.standings, kept.trend, metrics, lambda: store.state, kept.ledger, hub
