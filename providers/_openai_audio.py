@@ -37,7 +37,7 @@ class Speech:
         if not isinstance(request, TranscribeRequest | SpeakRequest):
             return None
         if spoken is not None and request.language is not None and code(request.language) not in spoken:
-            return f"it does not speak {request.language}"
+            return f"it does not speak {request.language}; it speaks {', '.join(sorted(spoken))}"
         if isinstance(request, SpeakRequest):
             return None
         if request.turns == "server" and not self._live(model, request):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from gateway.contract.audio import Audio
 from gateway.contract.messages import File, Image, Message, Part, Sound, Tool
-from gateway.contract.requests import AnswerFormat, ChatRequest, Kind, Thinking
+from gateway.contract.requests import AnswerFormat, ChatRequest, Kind, Request, Thinking, TranscribeRequest
 from gateway.routing.engine import Engine
 from gateway.routing.route import Route
 
@@ -15,7 +15,7 @@ ENDPOINTS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
     {
         "llm": ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"),
         "embed": ("/v1/embeddings",),
-        "stt": ("/v1/audio/transcriptions",),
+        "stt": ("/v1/audio/transcriptions", "/v1/audio/translations"),
         "tts": ("/v1/audio/speech",),
         "s2s": (),
     }
@@ -40,9 +40,15 @@ _ASKING: Mapping[str, ChatRequest] = MappingProxyType(
     }
 )
 
+_HEARING: Mapping[str, TranscribeRequest] = MappingProxyType(
+    {
+        "translation": TranscribeRequest(16_000, partials=False, translate=True),
+        "speakers": TranscribeRequest(16_000, partials=False, diarize=True),
+    }
+)
+
 
 def abilities(engine: Engine, route: Route) -> list[str]:
     """Those that a target which is awake has not ruled out; what a model makes of them is the model's."""
-    if route.kind != "llm":
-        return []
-    return [name for name, request in _ASKING.items() if engine.can(route, request)]
+    asking: Mapping[str, Request] = _ASKING if route.kind == "llm" else _HEARING if route.kind == "stt" else {}
+    return [name for name, request in asking.items() if engine.can(route, request)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -18,6 +18,7 @@ class Segment:
     start: float | None
     end: float | None
     words: tuple[Word, ...] = ()
+    speaker: str | None = None
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Script:
     segments: list[Segment] = field(default_factory=list)
     language: str | None = None
     usage: Usage = field(default_factory=Usage)
+    _speakers: dict[str, str] = field(default_factory=dict)
     _began: float | None = None
     _ended: float | None = None
 
@@ -59,6 +61,12 @@ class Script:
             placed.append((start, at, segment))
         return placed
 
+    def _speaker(self, name: str | None) -> str | None:
+        """A, B and so on, as they come; whoever is not known speaks on."""
+        if name is None:
+            return self.segments[-1].speaker if self.segments else None
+        return self._speakers.setdefault(name, _letter(len(self._speakers)))
+
     def _guess(self, index: int, start: float) -> float:
         following = self.segments[index + 1 :]
         known = next((place for place, each in enumerate(following) if each.start is not None), None)
@@ -75,7 +83,7 @@ class Script:
         self.language = self.language or event.language
         if not text:
             return ""
-        self.segments.append(Segment(text, start, end, event.words))
+        self.segments.append(Segment(text, start, end, event.words, self._speaker(event.speaker)))
         return text if len(self.segments) == 1 else " " + text
 
 
@@ -88,6 +96,10 @@ def usage_fields(script: Script) -> dict[str, object]:
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
             "total_tokens": usage.input_tokens + usage.output_tokens,
+            "input_token_details": {
+                "audio_tokens": usage.audio_input_tokens,
+                "text_tokens": usage.input_tokens - usage.audio_input_tokens,
+            },
         }
     return {"type": "duration", "seconds": round(usage.seconds or script.seconds, 3)}
 
@@ -96,15 +108,18 @@ def as_json(script: Script) -> bytes:
     return orjson.dumps({"text": script.text, "usage": usage_fields(script)})
 
 
-def as_verbose_json(script: Script, language: str | None, words: bool) -> bytes:
-    """`language`: as asked for, where the provider names none. What only Whisper knows (`avg_logprob` and the like) is there,
-    since typed clients insist, and zero."""
+def as_verbose_json(script: Script, language: str | None, parts: Collection[str], task: str = "transcribe") -> bytes:
+    """`language`: as asked for, where the provider names none; `parts`: `word`, `segment`. What only Whisper knows (`avg_logprob`
+    and the like) is there, since typed clients insist, and zero."""
     body: dict[str, object] = {
-        "task": "transcribe",
+        "task": task,
         "language": script.language or language or "",
         "duration": round(script.seconds, 3),
         "text": script.text,
-        "segments": [
+        "usage": {"type": "duration", "seconds": round(script.seconds, 3)},
+    }
+    if "segment" in parts:
+        body["segments"] = [
             {
                 "id": index,
                 "seek": 0,
@@ -118,10 +133,8 @@ def as_verbose_json(script: Script, language: str | None, words: bool) -> bytes:
                 "no_speech_prob": 0.0,
             }
             for index, (start, end, segment) in enumerate(script.timed())
-        ],
-        "usage": {"type": "duration", "seconds": round(script.seconds, 3)},
-    }
-    if words:
+        ]
+    if "word" in parts:
         body["words"] = [
             {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
             for segment in script.segments
@@ -130,12 +143,40 @@ def as_verbose_json(script: Script, language: str | None, words: bool) -> bytes:
     return orjson.dumps(body)
 
 
+def as_diarized_json(script: Script) -> bytes:
+    body: dict[str, object] = {
+        "task": "transcribe",
+        "duration": round(script.seconds, 3),
+        "text": script.text,
+        "segments": [speaker_fields(number, *timed) for number, timed in enumerate(script.timed())],
+        "usage": usage_fields(script),
+    }
+    return orjson.dumps(body)
+
+
+def speaker_fields(number: int, start: float, end: float, segment: Segment) -> dict[str, object]:
+    """A segment as it is in diarized_json, and as an event of its stream."""
+    return {
+        "type": "transcript.text.segment",
+        "id": f"seg_{number}",
+        "start": round(start, 3),
+        "end": round(end, 3),
+        "text": segment.text,
+        "speaker": segment.speaker or "A",
+    }
+
+
 def as_srt(script: Script) -> bytes:
     return _cues(script.timed(), ",", numbered=True)
 
 
 def as_vtt(script: Script) -> bytes:
     return b"WEBVTT\n\n" + _cues(script.timed(), ".", numbered=False)
+
+
+def _letter(number: int) -> str:
+    """A to Z, then AA."""
+    return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
 
 
 def _cues(timed: Sequence[tuple[float, float, Segment]], mark: str, numbered: bool) -> bytes:

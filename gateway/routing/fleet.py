@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.contract.errors import ProviderError
 from gateway.contract.provider import CountsTokens, Limited
-from gateway.contract.requests import ChatRequest, Request
+from gateway.contract.requests import ChatRequest, Request, TranscribeRequest
 from gateway.routing.route import Route, Target
 
 COUNTED_WITHIN = 5.0
@@ -28,16 +28,16 @@ class Fleet:
         self._limited = {name: each for name, each in self.providers.items() if isinstance(each, Limited)}
 
     def unfit(self, route: Route, request: Request) -> dict[Target, str]:
-        """Which of the route's targets cannot do all that is asked, and why. Who says nothing of itself knows typed fields only."""
-        untyped = request.untyped if isinstance(request, ChatRequest) else ()
+        """Which of the route's targets cannot do all that is asked, and why. Who says nothing of itself can do what is ordinary."""
+        beyond = _beyond(request)
         found: dict[Target, str] = {}
-        if self._limited or untyped:
+        if self._limited or beyond is not None:
             for target in route.targets:
                 limited = self._limited.get(target.provider)
                 if limited is not None and (why := limited.cannot(target.model, request)) is not None:
                     found[target] = why
-                elif limited is None and untyped:
-                    found[target] = f"it cannot be told '{untyped[0]}'"
+                elif limited is None and beyond is not None:
+                    found[target] = beyond
         return found
 
     async def count(self, route: Route, request: ChatRequest) -> tuple[Target, int] | None:
@@ -64,3 +64,15 @@ class Fleet:
         while self.open:
             self._idle.clear()
             await self._idle.wait()
+
+
+def _beyond(request: Request) -> str | None:
+    """What of the request only those can do that say so."""
+    match request:
+        case ChatRequest(untyped=(first, *_)):
+            return f"it cannot be told '{first}'"
+        case TranscribeRequest(translate=True):
+            return "it does not translate speech"
+        case TranscribeRequest(diarize=True):
+            return "it does not tell speakers apart"
+    return None

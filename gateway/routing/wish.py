@@ -91,5 +91,10 @@ def nobody_fits(route: str, targets: Sequence[Target], wish: Wish, policy: Polic
     if wish.language is not None:
         known = sorted({language for target in targets for language in target.languages})
     told = f" (languages of this route: {', '.join(known)})" if known else ""
-    param = "language" if known else wish.param
+    param = "language" if known or _language_lacks(wish) else wish.param
     return NobodyFits(f"no target of route {route!r} can serve this request{told}: {reasons}", param)
+
+
+def _language_lacks(wish: Wish) -> bool:
+    """Whether a target said itself that it does not know the language."""
+    return wish.language is not None and any(wish.language in reason for reason in wish.unfit.values())

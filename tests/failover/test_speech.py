@@ -25,7 +25,8 @@ TEXT = "The quick brown fox jumps over the lazy dog near the river bank. Then it
 
 
 class Voice:
-    """Speaks word by word. `dies`: after so many words; `times`: whether it says when; `said`: every word whose sound was given."""
+    """Speaks word by word. `dies`: after so many words (-1: before any sound); `times`: whether it says when; `said`: every word
+    whose sound was given."""
 
     kind = "tts"
 
@@ -36,6 +37,8 @@ class Voice:
 
     async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
         text, at = "", 0.0
+        if self._dies == -1:
+            raise Unavailable("never spoke", "voice")
         async for item in inputs:
             if isinstance(item, str):
                 text += item
@@ -107,16 +110,10 @@ async def test_without_the_times_of_words_it_is_an_estimate_that_goes_back_rathe
 
 
 async def test_the_first_failure_is_told_where_nobody_can() -> None:
-    class Dumb:
-        async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
-            async for _ in inputs:
-                raise Unavailable("never spoke", "voice")
-            yield Finished()
-
     inputs: Channel[Input] = Channel()
     put(inputs, "One two three four.")
     inputs.close()
-    async with route("tts", "m", Voice(2), Dumb(), policy=POLICY).open("r", SpeakRequest(), inputs) as answer:
+    async with route("tts", "m", Voice(2), Voice(-1), policy=POLICY).open("r", SpeakRequest(), inputs) as answer:
         with pytest.raises(Unavailable, match="gone"):
             async for _ in answer:
                 pass
