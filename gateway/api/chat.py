@@ -29,10 +29,11 @@ class Chat:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await read_object(exchange)
-        name = route_of(exchange.grant, self._engine.routes, body, "llm")
+        grant = exchange.grant
+        name = route_of(grant, self._engine.routes, body, "llm")
         # Audio in a message is decoded while it is parsed.
         parsed = await asyncio.to_thread(chat_request, body) if has_sound(body.mapping) else chat_request(body)
-        exchange.grant.reserve(parsed.max_tokens)
+        grant.reserve(parsed.max_tokens)
         usage = wants_usage(body)
         async with self._engine.open(name, parsed, **asked_for(exchange)) as answer:
             if parsed.stream:
@@ -53,10 +54,14 @@ class Chat:
                 await exchange.write(encoded)
 
     async def _whole(self, exchange: Exchange, answer: Answer) -> None:
-        completion = Completion(_identity(), int(time.time()), str(answer.target))
-        async for event in answer:
-            completion.add(event)
-        await exchange.reply(200, completion.body(), headers=(*answered_by(answer), paid(answer)))
+        events = await answer.rest()
+        body = next((raw for event in events if (raw := getattr(event, "raw", None)) is not None), None)
+        if body is None:
+            completion = Completion()
+            for event in events:
+                completion.add(event)
+            body = completion.body(_identity(), int(time.time()), str(answer.target))
+        await exchange.reply(200, body, headers=(*answered_by(answer), paid(answer)))
 
 
 def _identity() -> str:

@@ -157,9 +157,7 @@ def _call(event: ToolCallDelta) -> dict[str, object]:
 class Completion:
     """One whole answer, from its events."""
 
-    def __init__(self, identity: str, created: int, model: str) -> None:
-        self._head = {"id": identity, "object": "chat.completion", "created": created, "model": model}
-        self._raw: bytes | None = None
+    def __init__(self) -> None:
         self._text: dict[str, list[str]] = {}
         self._calls: dict[int, dict[str, str]] = {}
         self._thought: list[str] = []
@@ -169,10 +167,6 @@ class Completion:
 
     def add(self, event: AnswerEvent) -> None:
         match event:
-            case TextDelta() | ToolCallDelta() | ThoughtSealed() | Usage() | Passed() | Finished() if (
-                event.raw is not None
-            ):
-                self._raw = self._raw or event.raw
             case TextDelta():
                 self._text.setdefault(_FIELDS[event.kind], []).append(event.text)
                 if event.kind == "reasoning":
@@ -192,9 +186,7 @@ class Completion:
             case Finished():
                 self._reason = finish_reason(event)
 
-    def body(self) -> bytes:
-        if self._raw is not None:
-            return self._raw
+    def body(self, identity: str, created: int, model: str) -> bytes:
         text = {name: "".join(pieces) for name, pieces in self._text.items()}
         message: dict[str, object] = {"role": "assistant", "content": None, "refusal": None, **text}
         if self._sealed:
@@ -210,4 +202,5 @@ class Completion:
                 for _, call in sorted(self._calls.items())
             ]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason}
-        return orjson.dumps({**self._head, "choices": [choice], "usage": usage_fields(self._usage)})
+        head = {"id": identity, "object": "chat.completion", "created": created, "model": model}
+        return orjson.dumps({**head, "choices": [choice], "usage": usage_fields(self._usage)})

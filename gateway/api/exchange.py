@@ -52,7 +52,7 @@ class Watch(Protocol):
 
     def began(self, endpoint: str) -> None: ...
 
-    def ended(self, endpoint: str, status: int, seconds: float) -> None: ...
+    def ended(self, endpoint: str, status: int) -> None: ...
 
 
 class Exchange:
@@ -252,16 +252,15 @@ class Endpoint:
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer it, whatever it came by."""
-        if self._watch is None:
+        watch = self._watch
+        if watch is None:
             await self._serve(exchange)
             return
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        self._watch.began(self.name)
+        watch.began(self.name)
         try:
             await self._serve(exchange)
         finally:
-            self._watch.ended(self.name, CLIENT_LEFT if exchange.left else exchange.status, clock() - began)
+            watch.ended(self.name, CLIENT_LEFT if exchange.left else exchange.status)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:

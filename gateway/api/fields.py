@@ -19,8 +19,8 @@ _TYPES = {str: "a string", bool: "a boolean", int: "an integer", float: "a numbe
 
 async def read_object(exchange: Exchange) -> Fields:
     """The body of a request that must be JSON. Raises BadRequest (400, 408, 413, 415)."""
-    kind = (exchange.header(b"content-type") or b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+    kind = exchange.header(b"content-type")
+    if kind != b"application/json" and not _is_json(kind or b""):
         # Strict also because a web page can send any other type to a server on this machine without asking first.
         raise BadRequest("send the body as JSON, with Content-Type: application/json", status=415)
     data = await exchange.read(JSON_LIMIT)
@@ -33,6 +33,11 @@ async def read_object(exchange: Exchange) -> Fields:
         await asyncio.sleep(0)
         _measure_depth(parsed)
     return Fields(parsed)
+
+
+def _is_json(kind: bytes) -> bool:
+    bare = kind.partition(b";")[0].strip().lower()
+    return bare == b"application/json" or (bare.startswith(b"application/") and bare.endswith(b"+json"))
 
 
 def _weigh(data: bytes, containers: int) -> None:

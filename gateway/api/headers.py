@@ -44,8 +44,13 @@ class Asked(TypedDict):
     sticky: str | None
 
 
+_NOTHING: Asked = {"region": None, "sticky": None}
+
+
 def asked_for(exchange: Exchange) -> Asked:
     """`x-trunkline-region`: only targets of that region; `x-trunkline-sticky`: the same key stays with its target."""
+    if exchange.header(b"x-trunkline-region") is None and exchange.header(b"x-trunkline-sticky") is None:
+        return _NOTHING
     return {"region": _told(exchange, "x-trunkline-region"), "sticky": _told(exchange, "x-trunkline-sticky")}
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -49,14 +50,17 @@ _ROLES: dict[object, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
-_OURS = ("api_base", "base_url", "api_key")
+_OURS = frozenset({"api_base", "base_url", "api_key"})
 """Where a request goes, and with what key, is the configuration's business alone."""
+
+_Reader = tuple[str, Callable[[Fields, list[str]], object]]
 
 
 def route_of(grant: Grant, routes: Mapping[str, Route], body: Fields, kind: Kind) -> str:
     """The name in `model`, if it is a route of that kind and granted. Raises BadRequest, NoSuchRoute, WrongKind, RouteNotAllowed."""
     name = body.needed_text("model", LONGEST_NAME)
-    grant.check(name, (each.name for each in routes.values() if each.kind == kind))
+    if grant.key is not None:
+        grant.check(name, (each.name for each in routes.values() if each.kind == kind))
     route = routes.get(name)
     if route is None:
         raise NoSuchRoute(name, grant.among(routes))
@@ -68,41 +72,20 @@ def route_of(grant: Grant, routes: Mapping[str, Route], body: Fields, kind: Kind
 def chat_request(body: Fields) -> ChatRequest:
     """Raises BadRequest. Decodes audio parts: with one in it, not for the event loop (see `has_sound`)."""
     refuse_ours(body)
-    limit = body.whole("max_completion_tokens", 1, 1 << 31)
     untyped: list[str] = []
-    return ChatRequest(
-        messages=_messages(body, untyped),
-        tools=_tools(body, untyped),
-        max_tokens=limit if limit is not None else body.whole("max_tokens", 1, 1 << 31),
-        temperature=body.number("temperature", 0.0, 2.0),
-        top_p=body.number("top_p", 0.0, 1.0),
-        stop=stops(body),
-        seed=body.whole("seed", -(1 << 63), (1 << 63) - 1),
-        stream=body.flag("stream"),
-        body=body.mapping,
-        tool_choice=_tool_choice(body, untyped),
-        parallel_tool_calls=body.maybe_flag("parallel_tool_calls"),
-        format=_format(body),
-        thinking=_thinking(body),
-        top_k=body.whole("top_k", 1, 1 << 31),
-        presence_penalty=body.number("presence_penalty", -2.0, 2.0),
-        frequency_penalty=body.number("frequency_penalty", -2.0, 2.0),
-        n=body.whole("n", 1, 128) or 1,
-        logprobs=body.flag("logprobs"),
-        user=body.text("user", LONGEST_NAME),
-        untyped=(*untyped, *_untyped(body)),
-    )
-
-
-def _untyped(body: Fields) -> list[str]:
-    """Fields that change what is asked for, and that no typed form says."""
-    told = []
-    modalities = body.mapping.get("modalities")
-    if isinstance(modalities, list) and modalities != ["text"]:
-        told.append("modalities")
-    return told + [
-        name for name in ("audio", "functions", "web_search_options", "prediction") if body.mapping.get(name)
-    ]
+    typed: dict[str, Any] = {}
+    # By what is there, which is little of what could be.
+    for name in body.mapping:
+        reader = _READERS.get(name)
+        if reader is not None:
+            field, read = reader
+            value = read(body, untyped)
+            if value is not None:
+                typed[field] = value
+    if not typed.get("messages"):
+        raise body.fault("messages", "must be an array of at least one message")
+    typed.setdefault("stream", False)
+    return ChatRequest(**typed, body=body.mapping, untyped=tuple(untyped))
 
 
 def _tool_choice(body: Fields, untyped: list[str]) -> ToolChoice | None:
@@ -150,14 +133,14 @@ def _thinking(body: Fields) -> Thinking | None:
 
 def refuse_ours(body: Fields) -> None:
     """Raises BadRequest."""
-    for name in _OURS:
-        if name in body.mapping:
-            raise body.fault(name, "is not for a request to say: the gateway's configuration names its upstreams")
+    if not _OURS.isdisjoint(body.mapping):
+        name = next(name for name in body.mapping if name in _OURS)
+        raise body.fault(name, "is not for a request to say: the gateway's configuration names its upstreams")
 
 
 def wants_usage(body: Fields) -> bool:
     """Whether the caller asked for the usage chunk of a stream."""
-    options = body.inner("stream_options")
+    options = body.inner("stream_options") if "stream_options" in body.mapping else None
     return options is not None and options.flag("include_usage")
 
 
@@ -166,18 +149,17 @@ def has_sound(data: Mapping[str, object]) -> bool:
     messages = data.get("messages")
     if not isinstance(messages, list):
         return False
-    return any(
-        isinstance(part, dict) and part.get("type") == "input_audio"
-        for message in messages
-        if isinstance(message, dict) and isinstance(message.get("content"), list)
-        for part in message["content"]
-    )
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if type(content) is list and any(
+            isinstance(each, dict) and each.get("type") == "input_audio" for each in content
+        ):
+            return True
+    return False
 
 
 def _messages(body: Fields, untyped: list[str]) -> tuple[Message, ...]:
     given = body.items("messages", MOST_MESSAGES)
-    if not given:
-        raise body.fault("messages", "must be an array of at least one message")
     return tuple([_message(body, index, each, untyped) for index, each in enumerate(given)])
 
 
@@ -319,6 +301,22 @@ def stops(body: Fields) -> tuple[str, ...]:
     return _strings(body, "stop", body.items("stop", MOST_STOPS))
 
 
+def _modalities(body: Fields, untyped: list[str]) -> None:
+    modalities = body.mapping.get("modalities")
+    if isinstance(modalities, list) and modalities != ["text"]:
+        untyped.append("modalities")
+
+
+def _only_here(name: str) -> _Reader:
+    """Of a field that changes what is asked for, and that no typed form says."""
+
+    def read(body: Fields, untyped: list[str]) -> None:
+        if body.mapping.get(name):
+            untyped.append(name)
+
+    return name, read
+
+
 def _strings(body: Fields, name: str, given: Sequence[object]) -> tuple[str, ...]:
     texts = []
     for index, each in enumerate(given):
@@ -326,3 +324,46 @@ def _strings(body: Fields, name: str, given: Sequence[object]) -> tuple[str, ...
             raise body.fault(f"{name}[{index}]", "must be a string")
         texts.append(each)
     return tuple(texts)
+
+
+def _limit(body: Fields, _: object) -> int | None:
+    limit = body.whole("max_completion_tokens", 1, 1 << 31)
+    return limit if limit is not None else body.whole("max_tokens", 1, 1 << 31)
+
+
+def _whole(name: str, low: int, high: int) -> _Reader:
+    return name, lambda body, _: body.whole(name, low, high)
+
+
+def _number(name: str, low: float, high: float) -> _Reader:
+    return name, lambda body, _: body.number(name, low, high)
+
+
+def _flag(name: str) -> _Reader:
+    return name, lambda body, _: body.maybe_flag(name)
+
+
+_READERS: Mapping[str, _Reader] = {
+    "messages": ("messages", _messages),
+    "tools": ("tools", _tools),
+    "max_completion_tokens": ("max_tokens", _limit),
+    "max_tokens": ("max_tokens", _limit),
+    "temperature": _number("temperature", 0.0, 2.0),
+    "top_p": _number("top_p", 0.0, 1.0),
+    "stop": ("stop", lambda body, _: stops(body)),
+    "seed": _whole("seed", -(1 << 63), (1 << 63) - 1),
+    "stream": _flag("stream"),
+    "tool_choice": ("tool_choice", _tool_choice),
+    "parallel_tool_calls": _flag("parallel_tool_calls"),
+    "response_format": ("format", lambda body, _: _format(body)),
+    "reasoning_effort": ("thinking", lambda body, _: _thinking(body)),
+    "top_k": _whole("top_k", 1, 1 << 31),
+    "presence_penalty": _number("presence_penalty", -2.0, 2.0),
+    "frequency_penalty": _number("frequency_penalty", -2.0, 2.0),
+    "n": _whole("n", 1, 128),
+    "logprobs": _flag("logprobs"),
+    "user": ("user", lambda body, _: body.text("user", LONGEST_NAME)),
+    "modalities": ("modalities", _modalities),
+    **{name: _only_here(name) for name in ("audio", "functions", "web_search_options", "prediction")},
+}
+"""By the name of a field of the body: the field of a ChatRequest that it becomes, and how it is read. Null is as absent."""

@@ -45,7 +45,7 @@ class Thinking:
     shown: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes one: with so many fields that would cost four times as much
 class ChatRequest:
     """Messages in, text and tool calls out.
 

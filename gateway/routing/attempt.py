@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from gateway.contract.errors import (
@@ -30,8 +29,10 @@ from gateway.contract.requests import (
     TranscribeRequest,
 )
 from gateway.routing.deadline import Deadline
+from gateway.routing.known import Ticket
 from gateway.routing.route import Policy, Route, Target
-from gateway.routing.stopwatch import Stopwatch
+from gateway.routing.stopwatch import FirstWord, Stopwatch
+from gateway.telemetry.decisions import Tried
 from gateway.telemetry.sample import Outcome, Sample
 
 _UNUSED = Usage()
@@ -71,26 +72,23 @@ def is_whole(request: Request) -> bool:
     return False
 
 
-@dataclass(slots=True)  # not frozen: every attempt makes one, and that would cost it twice as much
-class Limits:
-    """Seconds. `first`: until the first useful event, and until each turn's; the others as in Policy."""
-
-    first: float
-    idle: float
-    total: float
-
-    @staticmethod
-    def of(policy: Policy, request: Request, learned: float | None = None) -> Limits:
-        """`learned`: what the target's own history allows, never more than the policy does."""
-        if is_whole(request):
-            first = policy.answer
-        else:
-            first = policy.ttft_deadline if learned is None else min(policy.ttft_deadline, learned)
-        return Limits(first, policy.idle, policy.total)
+def first_within(policy: Policy, request: Request, learned: float | None = None) -> float:
+    """Seconds until the first useful event, and until each turn's. `learned`: what the target's own history allows, never more
+    than the policy does."""
+    if is_whole(request):
+        return policy.answer
+    return policy.ttft_deadline if learned is None else min(policy.ttft_deadline, learned)
 
 
 class Attempt:
-    """`sampled`: told of each turn of a long stream as it ends, and of the attempt itself when it is closed."""
+    """`first`: seconds until the first useful event; `sampled`: told of each turn of a long stream as it ends, and of the
+    attempt itself when it is closed. `ticket`, `tried`: how the board and the decision know it, which are its opener's."""
+
+    __slots__ = (
+        "_deadline", "_ends", "_events", "_first", "_flowing", "_llm", "_loop", "_reading", "_sampled", "_turn_began",
+        "_usage", "_watch", "_whole", "error", "finished", "head", "lost", "opened", "request", "route", "target", "ticket",
+        "tried", "ttft",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -98,29 +96,37 @@ class Attempt:
         target: Target,
         events: Events,
         request: Request,
-        limits: Limits,
+        first: float,
         sampled: Callable[[Attempt, Sample], None],
+        ticket: Ticket,
+        tried: Tried,
     ) -> None:
         self.route, self.target, self.request = route, target, request
+        self.ticket, self.tried = ticket, tried
         self.head: deque[ProviderEvent] = deque()
+        """Events that were read and not yet handed on."""
         self.ttft: float | None = None
         self.finished = False
         self.lost = False
         """Set by whoever closes it because another was faster."""
-        self._limits, self._events, self._sampled = limits, events, sampled
-        self._llm, self._whole = route.kind in ("llm", "embed"), is_whole(request)
-        self._loop = asyncio.get_running_loop()
-        self.opened = self._turn_began = self._loop.time()
-        self._ends = self.opened + limits.total
-        upload = route.kind == "stt" and self._whole
-        self._watch = Stopwatch(route.kind, self.opened, upload)
-        if isinstance(request, ConverseRequest):
-            self._watch.converses(request)
-        self._deadline = Deadline()
-        self._usage = _UNUSED
         self.error: ProviderError | None = None
+        self._first, self._events, self._sampled = first, events, sampled
+        self._llm, self._whole = route.kind in ("llm", "embed"), is_whole(request)
+        loop = self._loop = asyncio.get_running_loop()
+        self.opened = self._turn_began = opened = loop.time()
+        self._ends = opened + route.policy.total
+        self._usage = _UNUSED
         self._reading = self._flowing = False
-        self._set_deadline()
+        self._deadline = Deadline(loop)
+        self._watch: Stopwatch | FirstWord
+        if self._llm:
+            self._watch = FirstWord(opened)
+            self._deadline.when = opened + first
+        else:
+            self._watch = watch = Stopwatch(route.kind, opened, route.kind == "stt" and self._whole)
+            if isinstance(request, ConverseRequest):
+                watch.converses(request)
+            self._set_deadline()
 
     @property
     def usage(self) -> Usage:
@@ -142,18 +148,47 @@ class Attempt:
 
     async def begin(self) -> None:
         """Read up to the event the engine commits at. Raises ProviderError."""
+        watch = self._watch
+        if self._llm:
+            await self._read(all=False)
+            if not watch.committed:
+                raise self._failed(Unavailable("finished without content", self.target.provider))
+            return
         read: deque[ProviderEvent] = deque()
-        while not self._watch.committed:
+        while not watch.committed:
             event = await self.next()
             read.append(event)
             if isinstance(event, Finished):
-                watch = self._watch
                 if self.route.kind == "tts" and not watch.owed and not watch.silent and not watch.worded:
                     break  # nothing to say is no failure
                 raise self._failed(Unavailable("finished without content", self.target.provider))
-            if self._watch.silent > SILENCE:
+            if watch.silent > SILENCE:
                 raise self._failed(Unavailable("its audio is silent", self.target.provider))
         self.head = read
+
+    async def rest(self) -> Sequence[ProviderEvent]:
+        """All events that `next` would give, once they are there: of an llm's whole answer."""
+        if not self.finished:
+            await self._read(all=True)
+        rest, self.head = self.head, deque()
+        return rest
+
+    async def _read(self, all: bool) -> None:
+        """Into `head`, an llm's events up to the last, or to the first that says something. The deadline is the same for all of
+        them, so that the clock is looked at once."""
+        watch, head, following = self._watch, self.head, self._events.__anext__
+        self._deadline.enter()
+        self._reading = True
+        try:
+            while not (self.finished or (watch.committed and not all)):
+                event = await following()
+                self._seen(event)
+                head.append(event)
+        except (ProviderError, StopAsyncIteration, asyncio.CancelledError) as error:
+            raise self._broken(error) from None
+        finally:
+            self._deadline.leave()
+        self._reading = False
 
     async def next(self) -> ProviderEvent:
         """The next event, those read by `begin` first. Raises StopAsyncIteration after Finished, ProviderError on failure."""
@@ -164,20 +199,15 @@ class Attempt:
         deadline = self._deadline
         # The wait counts from here: a caller who is slow to ask is not the target's silence.
         if self._flowing:
-            deadline.when = min(self._loop.time() + self._limits.idle, self._ends)
+            deadline.when = min(self._loop.time() + self.route.policy.idle, self._ends)
         elif not self._llm:  # an llm's first word is due when it was at the opening
             self._set_deadline()
         deadline.enter()
         self._reading = True
         try:
-            event = await anext(self._events)
-        except asyncio.CancelledError:
-            self._explain()
-            raise
-        except StopAsyncIteration:
-            raise self._failed(Unavailable("the stream ended without finishing", self.target.provider)) from None
-        except ProviderError as error:
-            raise self._failed(error) from None
+            event = await self._events.__anext__()
+        except (ProviderError, StopAsyncIteration, asyncio.CancelledError) as error:
+            raise self._broken(error) from None
         finally:
             deadline.leave()
         self._reading = False
@@ -205,29 +235,44 @@ class Attempt:
             return "bug"  # the provider raised what it must not
         return "cancelled"
 
-    def _explain(self) -> None:
+    def _broken(self, error: ProviderError | StopAsyncIteration | asyncio.CancelledError) -> BaseException:
+        """What is raised where a wait for the next event ended so."""
+        if isinstance(error, ProviderError):
+            return self._failed(error)
+        if isinstance(error, StopAsyncIteration):
+            return self._failed(Unavailable("the stream ended without finishing", self.target.provider))
         try:
             self._deadline.explain()
-        except TimeoutError as error:
-            raise self._failed(TooLate(self._late(), self.target.provider)) from error
+        except TimeoutError:
+            return self._failed(TooLate(self._late(), self.target.provider))
+        return error
 
     def _seen(self, event: ProviderEvent) -> None:
+        watch = self._watch
+        if self._llm:
+            if watch.asked is not None:
+                self.ttft = watch.event(event, self._loop.time())
+            if type(event) is Usage:
+                self._usage = event
+            elif type(event) is Finished:
+                self.finished = True
+            self._flowing = watch.committed and not self._whole
+            return
         now = self._loop.time()
-        first = self._watch.event(event, now)
+        first = watch.event(event, now)
         if first is not None:
             if self.ttft is None:
                 self.ttft = first
-            if not self._llm and self.route.kind in ("stt", "s2s"):
+            if self.route.kind in ("stt", "s2s"):
                 self._sampled(self, self._sample("ok", first, now - self._turn_began, Usage(), turn=True))
-        if self.route.kind == "s2s" and (self._watch.mute or self._watch.silent > SILENCE):
+        if self.route.kind == "s2s" and (watch.mute or watch.silent > SILENCE):
             raise self._failed(Unavailable("its audio is silent", self.target.provider))
         if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Finished):
-            if self._watch.unspoken:
+            if watch.unspoken:
                 raise self._failed(Unavailable("finished before everything was spoken", self.target.provider))
             self.finished = True
-        self._flowing = self._llm and self._watch.committed and not self._whole
 
     def _sample(
         self, outcome: Outcome, ttft: float | None, duration: float, usage: Usage, turn: bool = False
@@ -236,26 +281,27 @@ class Attempt:
         return Sample(self.route.name, self.route.kind, str(self.target), outcome, ttft, duration, usage, part)
 
     def _set_deadline(self) -> None:
-        """Until the first event, and for whatever is owed; idle between events after it; none while nothing is owed."""
-        watch, limits = self._watch, self._limits
-        idle = self._loop.time() + limits.idle
+        """Until the first event, and for whatever is owed; idle between events after it; none while nothing is owed. An llm's
+        is set where it changes."""
+        watch, first = self._watch, self._first
+        idle = self._loop.time() + self.route.policy.idle
         if watch.asked is not None:
-            due = watch.asked + limits.first
+            due = watch.asked + first
             # The finals of a long upload come one by one, and only the last ends what was asked.
             self._deadline.when = max(due, idle) if watch.committed and watch.upload else due
         elif not watch.committed and self.route.kind in ("stt", "s2s"):
-            self._deadline.when = self.opened + limits.first
+            self._deadline.when = self.opened + first
         elif watch.owed:
-            self._deadline.when = min(idle, self._ends) if self.route.kind in ("llm", "embed") else idle
+            self._deadline.when = idle
         else:
             self._deadline.when = None
 
     def _late(self) -> str:
         if self._watch.asked is not None or not self._watch.committed:
-            return f"nothing useful within {self._limits.first:g} s"
-        if self._loop.time() >= self._ends:
-            return f"not finished within {self._limits.total:g} s"
-        return f"silent for {self._limits.idle:g} s"
+            return f"nothing useful within {self._first:g} s"
+        if self._llm and self._loop.time() >= self._ends:
+            return f"not finished within {self.route.policy.total:g} s"
+        return f"silent for {self.route.policy.idle:g} s"
 
     def _failed(self, error: ProviderError) -> ProviderError:
         self.error, self.finished = error, False

@@ -1,4 +1,8 @@
-"""Deadline: a time limit on one reader's waits. Moving it costs an attribute, not a timer."""
+"""Deadline: a time limit on one reader's waits. Moving it costs an attribute, not a timer.
+
+Nearly all deadlines are far away and never reached. So one timer serves all that fall into the same STEP of the clock; when
+that begins, those that are still there get a timer of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,43 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+STEP = 0.25
+"""Seconds."""
+
+
+class _Wheel:
+    """The deadlines of a loop by the step in which they fall."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._steps: dict[int, set[Deadline]] = {}
+
+    def step(self, when: float) -> tuple[float, set[Deadline]] | None:
+        """When the step of that moment begins, and who waits for it; None if it has begun."""
+        number = int(when / STEP)
+        waiting = self._steps.get(number)
+        if waiting is None:
+            if number * STEP <= self.loop.time():
+                return None
+            waiting = self._steps[number] = set()
+            self.loop.call_at(number * STEP, self._begins, number)
+        return number * STEP, waiting
+
+    def _begins(self, number: int) -> None:
+        for deadline in self._steps.pop(number):
+            deadline.look()
+
+
+_wheel: _Wheel | None = None
+
+
+def _wheel_of(loop: asyncio.AbstractEventLoop) -> _Wheel:
+    """Programs have one loop, and remembering its own is enough; each of several would make a new wheel now and then."""
+    global _wheel
+    if _wheel is None or _wheel.loop is not loop:
+        _wheel = _Wheel(loop)
+    return _wheel
+
 
 class Deadline:
     """`wait(x)` awaits x and raises TimeoutError, cancelling x, once the loop's time passes `when`. One wait at a time.
@@ -16,11 +57,14 @@ class Deadline:
     `when` may be moved at any time, also while waiting and also earlier; None is no limit. Close it after use.
     """
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    __slots__ = ("_cancelling", "_fired", "_looks", "_loop", "_task", "_timer", "_waiting", "_when")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.get_running_loop()
         self._when: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._rings = math.inf  # when the timer does
+        self._waiting: set[Deadline] | None = None  # for a step of the wheel
+        self._looks = math.inf  # when either makes it look at the clock
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._fired = False
@@ -32,18 +76,26 @@ class Deadline:
     @when.setter
     def when(self, when: float | None) -> None:
         self._when = when
-        if when is not None and when < self._rings:
+        if when is not None and when < self._looks:
             self._set(when)
 
     def close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.discard(self)
+            self._waiting = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer, self._rings = None, math.inf
+            self._timer = None
+        self._looks = math.inf
 
     def _set(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._rings = self._loop.call_at(when, self._ring), when
+        self.close()
+        step = _wheel_of(self._loop).step(when)
+        if step is None:
+            self._timer, self._looks = self._loop.call_at(when, self.look), when
+        else:
+            self._looks, self._waiting = step
+            self._waiting.add(self)
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
         self.enter()
@@ -60,8 +112,8 @@ class Deadline:
         task = self._task = asyncio.current_task(self._loop)
         assert task is not None  # a coroutine runs in a task
         self._cancelling, self._fired = task.cancelling(), False
-        if self._timer is None and self._when is not None:
-            self._set(self._when)  # it rang while nobody waited
+        if self._looks == math.inf and self._when is not None:
+            self._set(self._when)  # it passed while nobody waited
 
     def explain(self) -> None:
         """when it was cancelled (raises TimeoutError if that was our doing),"""
@@ -77,8 +129,9 @@ class Deadline:
             self._task.uncancel()
         self._task = None
 
-    def _ring(self) -> None:
-        self._timer, self._rings = None, math.inf
+    def look(self) -> None:
+        """The wheel's, and the timer's: perhaps its time has come."""
+        self._timer, self._waiting, self._looks = None, None, math.inf
         if self._when is None:
             return
         if self._loop.time() < self._when:

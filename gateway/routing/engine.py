@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -48,6 +48,8 @@ Providers = Mapping[str, object]
 class Answer:
     """The stream of the target that answered. `attempts`: those that failed before it."""
 
+    __slots__ = ("_attempt", "_cost", "_recovery", "attempts")
+
     def __init__(
         self,
         attempt: Attempt,
@@ -77,6 +79,10 @@ class Answer:
 
     def __anext__(self) -> Coroutine[None, None, AnswerEvent]:
         return self._attempt.next() if self._recovery is None else self._recovery.next()
+
+    async def rest(self) -> Sequence[AnswerEvent]:
+        """All that is still to come of an answer that was asked for as a whole."""
+        return await self._attempt.rest() if self._recovery is None else [event async for event in self]
 
     async def close(self, error: BaseException | None) -> None:
         """The engine's."""

@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from gateway.contract.channel import Channel, Reader
@@ -23,10 +23,9 @@ from gateway.contract.requests import (
     SpeakRequest,
     TranscribeRequest,
 )
-from gateway.routing.attempt import Attempt, Limits, is_whole
+from gateway.routing.attempt import Attempt, first_within, is_whole
 from gateway.routing.board import Board
-from gateway.routing.known import Ticket
-from gateway.routing.race import Race
+from gateway.routing.race import race
 from gateway.routing.route import Route, Target
 from gateway.telemetry.decisions import Decision, Tried, Why
 from gateway.telemetry.ledger import Ledger
@@ -67,14 +66,13 @@ class Recorder(Protocol):
     def settled(self, decision: Decision) -> None: ...
 
 
-@dataclass(slots=True)
-class _Entry:
-    ticket: Ticket
-    tried: Tried
-
-
 class Opening:
     """Implements race.Course. `decision` is filled in as attempts go; `tokens`: of the prompt, about."""
+
+    __slots__ = (
+        "_alone", "_began", "_copies", "_inputs", "_ledger", "_loop", "_providers", "_purpose", "_raced", "_recorder", "_rng",
+        "_tokens", "_whole", "_why", "board", "costs", "decision", "request", "route",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -102,7 +100,6 @@ class Opening:
         self._whole, self._tokens = is_whole(request), tokens
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._entries: dict[Attempt, _Entry] = {}
         self._why: Why | None = None
         self._raced = self._alone = False
 
@@ -113,14 +110,12 @@ class Opening:
         not what a race calls them; `raced`: the first two are asked at the same time."""
         self._why, self._raced = why, raced and self.route.kind in HEDGED
         self._alone = len(targets) == 1
-        race = Race(self.route, targets, self, self._rng)
-        attempt = await race.run()
-        now = self._loop.time()
+        attempt, failed = await race(self.route, targets, self, self._rng)
         measured = attempt.ttft if self.route.kind in ("llm", "embed", "tts") else None
-        self.board.first(now, self._entries[attempt].ticket, measured)
+        self.board.first(self._loop.time(), attempt.ticket, measured)
         if self._purpose == "serve":
-            self.decision.chosen = str(attempt.target)
-        return attempt, race.failed
+            self.decision.chosen = attempt.tried.target
+        return attempt, failed
 
     @property
     def inputs(self) -> Channel[Input] | None:
@@ -133,27 +128,26 @@ class Opening:
         self._inputs.mark(index)
 
     def launch(self, target: Target, why: Why) -> Attempt:
-        now = self._loop.time()
+        now, route, request = self._loop.time(), self.route, self.request
         ticket = self.board.started(now, target, self._tokens)
-        verb = getattr(self._providers[target.provider], VERBS[type(self.request)])
+        verb = getattr(self._providers[target.provider], VERBS[type(request)])
         inputs = self._inputs
-        if self.route.kind in ("llm", "embed"):
-            events = verb(target.model, self.request)
+        if route.kind in ("llm", "embed"):
+            events = verb(target.model, request)
         else:
             inputs = self._inputs = inputs if inputs is not None else Channel()
             reader = Begun(self._said_first, inputs.reader()) if self._said_first else inputs.reader()
             events = verb(target.model, self._spoken(target), reader)
         # Where nobody else can be asked, to wait longer than usual beats to fail.
         hurried = not self._whole and not self._alone
-        limits = Limits.of(self.route.policy, self.request, self.board.deadline(now, ticket) if hurried else None)
-        attempt = Attempt(self.route, target, events, self.request, limits, self._sampled)
+        first = first_within(route.policy, request, self.board.deadline(now, ticket) if hurried else None)
+        tried = Tried(str(target), self._why or why, now - self._began)
+        attempt = Attempt(route, target, events, request, first, self._sampled, ticket, tried)
         if inputs is not None:
             for item in self._said_first:
                 attempt.input(item, now)
             inputs.watch(attempt.input)
-        tried = Tried(str(target), self._why or why, now - self._began)
         self.decision.tried.append(tried)
-        self._entries[attempt] = _Entry(ticket, tried)
         return attempt
 
     def _spoken(self, target: Target) -> Request:
@@ -169,7 +163,7 @@ class Opening:
         if self._raced:
             self._raced = False
             return 0.0
-        after = self.board.hedge_after(self._loop.time(), self._entries[attempt].ticket)
+        after = self.board.hedge_after(self._loop.time(), attempt.ticket)
         # Where the answer comes whole, no deadline can tell slow from silent: another target races it instead.
         return min(self.route.policy.ttft_deadline, after or 1e9) if self._whole else after
 
@@ -181,9 +175,11 @@ class Opening:
 
     def cost(self, attempt: Attempt) -> float | None:
         """US dollars of the attempts that are over and of this one so far; None if that of one is not known."""
-        so_far = self._ledger.cost(str(attempt.target), attempt.usage) if self._ledger is not None else None
-        known = [each for each in (*self.costs, so_far) if each is not None]
-        return sum(known) if len(known) == len(self.costs) + 1 else None
+        so_far = self._ledger.cost(attempt.tried.target, attempt.usage) if self._ledger is not None else None
+        if so_far is None or not self.costs:
+            return so_far
+        known = [each for each in self.costs if each is not None]
+        return sum(known, so_far) if len(known) == len(self.costs) else None
 
     def settle(self) -> None:
         """The request is over. It is told once its copies are, too."""
@@ -203,9 +199,9 @@ class Opening:
             self._recorder.settled(self.decision)
 
     def _sampled(self, attempt: Attempt, sample: Sample) -> None:
-        now, entry = self._loop.time(), self._entries[attempt]
+        now, tried = self._loop.time(), attempt.tried
         if sample.part == "turn":
-            self.board.turn(now, entry.ticket, sample.ttft or 0.0)
+            self.board.turn(now, attempt.ticket, sample.ttft or 0.0)
         else:
             if self._ledger is not None:
                 sample = self._ledger.priced(sample)
@@ -213,11 +209,12 @@ class Opening:
             if self._inputs is not None:
                 self._inputs.unwatch(attempt.input)
             error = attempt.error
-            self.board.ended(now, entry.ticket, sample.outcome, error.retry_after if error else None)
-            tried = entry.tried
+            self.board.ended(now, attempt.ticket, sample.outcome, error.retry_after if error else None)
             tried.outcome, tried.ttft, tried.duration = sample.outcome, sample.ttft, sample.duration
             tried.cost = sample.cost
             if error is not None:
                 status = f" {error.status}" if error.status is not None else ""
                 tried.error = type(error).__name__ + status
-        self._recorder.record(sample if self._purpose == "serve" else replace(sample, purpose=self._purpose))
+        if self._purpose != "serve":
+            sample.purpose = self._purpose
+        self._recorder.record(sample)

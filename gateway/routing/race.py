@@ -59,8 +59,25 @@ class _Runner:
     task: asyncio.Task[None] | None = None
 
 
+async def race(
+    route: Route, targets: Sequence[Target], course: Course, rng: random.Random
+) -> tuple[Attempt, list[FailedAttempt]]:
+    """The winner, which the caller closes, and the attempts that failed before it, in order. `targets`: best first. Raises
+    AllTargetsFailed, Refused, ContextTooLong."""
+    if len(targets) > 1:
+        race = Race(route, targets, course, rng)
+        return await race.run(), race.failed
+    # Nobody else may be asked meanwhile: no need to look out for it.
+    attempt = course.launch(targets[0], "first")
+    error = await _begun(attempt, attempt.begin())
+    if error is None:
+        return attempt, []
+    race = Race(route, targets, course, rng)
+    return await race.run(attempt, error), race.failed
+
+
 class Race:
-    """`targets`: best first. `failed`: the attempts that failed, in order."""
+    """`failed`: the attempts that failed, in order."""
 
     def __init__(self, route: Route, targets: Sequence[Target], course: Course, rng: random.Random) -> None:
         self._route, self._course, self._rng = route, course, rng
@@ -71,17 +88,14 @@ class Race:
         self._loop = asyncio.get_running_loop()
         self.failed: list[FailedAttempt] = []
 
-    async def run(self) -> Attempt:
-        """The winner, which the caller closes. Raises AllTargetsFailed, Refused, ContextTooLong."""
-        if len(self._queue) == 1:  # nobody else may be asked meanwhile: no need to look out for it
-            attempt = self._course.launch(self._queue.pop(), "first")
-            self._tries[str(attempt.target)] = 1
-            error = await _begun(attempt, attempt.begin())
-            if error is None:
-                return attempt
-            self._after(attempt, error)
+    async def run(self, began: Attempt | None = None, error: ProviderError | None = None) -> Attempt:
+        """The winner. `began`: the first of the targets was asked already, and failed so."""
+        target = self._queue.pop(0)
+        if began is not None and error is not None:
+            self._tries[str(target)] = 1
+            self._after(began, error)
         else:
-            self._start(self._queue.pop(0), "first")
+            self._start(target, "first")
         try:
             winner = await self._first()
         except BaseException:

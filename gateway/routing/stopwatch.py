@@ -43,6 +43,31 @@ def audible(audio: Audio) -> bool:
     return max(samples) >= AUDIBLE or min(samples) <= -AUDIBLE
 
 
+class FirstWord:
+    """The clock of an attempt at an llm or an embedder, which owe an answer from the start: a stopwatch with less to watch."""
+
+    __slots__ = ("asked", "committed")
+    upload = worded = mute = unspoken = False
+    owed, silent = True, 0.0
+
+    def __init__(self, opened: float) -> None:
+        self.asked: float | None = opened
+        self.committed = False
+
+    def input(self, item: Input, at: float) -> None:
+        pass
+
+    def event(self, event: ProviderEvent, at: float) -> float | None:
+        if type(event) not in _WORDS:
+            return None
+        self.committed = True
+        asked, self.asked = self.asked, None
+        return None if asked is None else at - asked
+
+
+_WORDS = frozenset({TextDelta, ToolCallDelta, Embedded})
+
+
 @dataclass(slots=True)
 class Stopwatch:
     """One attempt's clock. `asked`: when the answer now owed was asked for, None while nothing is owed; `upload`: all input
@@ -64,10 +89,6 @@ class Stopwatch:
     _text: bool = field(default=False)  # tts: text was put since the last Commit
     _unanswered: int = field(default=0)  # tts, s2s: Commits (and turns the provider ended) not yet answered
 
-    def __post_init__(self) -> None:
-        if self.kind in ("llm", "embed"):
-            self.asked = self.opened
-
     @property
     def unspoken(self) -> bool:
         """Whether a Commit of a tts stream, or a turn of a session, was not answered."""
@@ -76,8 +97,6 @@ class Stopwatch:
     @property
     def owed(self) -> bool:
         """Whether the caller waits for something now."""
-        if self.kind in ("llm", "embed"):
-            return True
         if self.kind == "tts":
             return self.asked is not None or self._text or self._unanswered > 0
         return self.asked is not None or self._unanswered > 0
@@ -104,12 +123,6 @@ class Stopwatch:
     def event(self, event: ProviderEvent, at: float) -> float | None:
         """Seconds from asked to `event` where it is the first that was waited for; else None. Sets `committed`."""
         match event:
-            case TextDelta() | ToolCallDelta() if self.kind == "llm":
-                self.committed = True
-                return self._first(at)
-            case Embedded() if self.kind == "embed":
-                self.committed = True
-                return self._first(at)
             case AudioDelta(audio) if self.kind in ("tts", "s2s"):
                 if not self.committed or (self.kind == "s2s" and self.asked is not None):
                     if not audible(audio):

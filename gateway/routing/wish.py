@@ -14,7 +14,7 @@ CHARACTERS_A_TOKEN = 4
 """Of English text; other scripts have fewer, so that a target with too small a window is asked in vain, never left out in vain."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes one: every request makes one
 class Wish:
     """`language`: BCP 47; `region`: as the targets name theirs; `tokens`: of the prompt, estimated; `sticky`: requests with
     the same key go to the same target while it stays among the best; `unfit`: what targets said they cannot do of it."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+import prometheus_client
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from gateway.contract.requests import Kind
+from gateway.telemetry.counter import Count, Counter, Gauge
 from gateway.telemetry.histogram import Histogram, Series
 from gateway.telemetry.routing_metrics import RoutingMetrics, StandingGauges
 from gateway.telemetry.sample import Sample
@@ -47,10 +49,10 @@ class _Series:
     duration: Series
     read: Series
     written: Series
-    characters: Counter
-    seconds: Counter
-    cost: Counter
-    unpriced: Counter
+    characters: Count
+    seconds: Count
+    cost: Count
+    unpriced: Count
 
 
 class Metrics:
@@ -63,7 +65,7 @@ class Metrics:
             "trunkline_requests", "HTTP requests answered", ["endpoint", "status"], registry=registry
         )
         self._open = Gauge("trunkline_open_requests", "HTTP requests under way", ["endpoint"], registry=registry)
-        self._calls = Gauge("trunkline_calls", "Calls under way", registry=registry)
+        self._calls = prometheus_client.Gauge("trunkline_calls", "Calls under way", registry=registry)
         self._attempts = Counter(
             "trunkline_attempts",
             "Attempts at targets, by how they ended",
@@ -111,9 +113,9 @@ class Metrics:
         self._paid = Counter("trunkline_key_cost_dollars", "The same, by key", ["key"], registry=registry)
         self.routing = RoutingMetrics(registry)
         self._series: dict[tuple[str, str], _Series] = {}
-        self._outcomes: dict[tuple[str, str, str], Counter] = {}
-        self._endpoints: dict[str, Gauge] = {}
-        self._statuses: dict[tuple[str, int], Counter] = {}
+        self._outcomes: dict[tuple[str, str, str], Count] = {}
+        self._endpoints: dict[str, Count] = {}
+        self._statuses: dict[tuple[str, int], Count] = {}
 
     def sample(self, sample: Sample) -> None:
         series = self._of(sample)
@@ -130,9 +132,9 @@ class Metrics:
         if usage.output_tokens:
             series.written.observe(usage.output_tokens)
         if usage.characters:
-            series.characters.inc(usage.characters)
+            series.characters.value += usage.characters
         if usage.seconds:
-            series.seconds.inc(usage.seconds)
+            series.seconds.value += usage.seconds
 
     def _served(self, series: _Series, sample: Sample) -> None:
         turns = sample.kind in ("stt", "s2s")
@@ -141,30 +143,30 @@ class Metrics:
             series.first.observe(sample.ttft)
             series.first_token.observe(sample.ttft)
         if sample.part == "attempt":
-            self._outcome(sample).inc()
+            self._outcome(sample).value += 1
             if sample.outcome == "ok":
                 series.duration.observe(sample.duration)
 
     def _charge(self, sample: Sample, series: _Series) -> None:
         if sample.cost is None:
-            series.unpriced.inc()
+            series.unpriced.value += 1
         elif sample.cost:
-            series.cost.inc(sample.cost)
+            series.cost.value += sample.cost
             if sample.payer is not None:
-                self._paid.labels(sample.payer).inc(sample.cost)
+                self._paid.labels(sample.payer).value += sample.cost
 
     def began(self, endpoint: str) -> None:
         gauge = self._endpoints.get(endpoint)
         if gauge is None:
             gauge = self._endpoints[endpoint] = self._open.labels(endpoint)
-        gauge.inc()
+        gauge.value += 1
 
-    def ended(self, endpoint: str, status: int, seconds: float) -> None:
-        self._endpoints[endpoint].dec()
+    def ended(self, endpoint: str, status: int) -> None:
+        self._endpoints[endpoint].value -= 1
         counter = self._statuses.get((endpoint, status))
         if counter is None:
             counter = self._statuses[endpoint, status] = self._requests.labels(endpoint, str(status))
-        counter.inc()
+        counter.value += 1
 
     def count_calls(self, count: Callable[[], int]) -> None:
         """`count` is asked whenever metrics are."""
@@ -177,7 +179,7 @@ class Metrics:
     def ask_whether_local(self, local: Callable[[], bool]) -> None:
         """`local`: whether the state that replicas share cannot be reached. Asked whenever metrics are; where nothing is
         shared there is no gauge, so that an alert on it is never false."""
-        gauge = Gauge(
+        gauge = prometheus_client.Gauge(
             "trunkline_state_local",
             "1 while shared state is out of reach and this process routes alone",
             registry=self._registry,
@@ -207,7 +209,7 @@ class Metrics:
             )
         return series
 
-    def _outcome(self, sample: Sample) -> Counter:
+    def _outcome(self, sample: Sample) -> Count:
         key = (sample.route, sample.target, sample.outcome)
         counter = self._outcomes.get(key)
         if counter is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.contract.requests import Kind
+from gateway.telemetry.counter import Count, Counter
 from gateway.telemetry.decision_log import ending_of, is_probe
 from gateway.telemetry.decisions import Decision, Why
 from gateway.telemetry.sample import Sample
@@ -45,7 +46,9 @@ class RoutingMetrics:
             registry=registry,
         )
         self._known: set[tuple[str, str]] = set()
-        self._endings: dict[tuple[str, str], Counter] = {}
+        self._introduced: dict[str, Sequence[str]] = {}
+        """By route: the targets that were introduced last, which decisions have in common while the route is the same."""
+        self._endings: dict[tuple[str, str], Count] = {}
 
     def settled(self, decision: Decision) -> None:
         if is_probe(decision):
@@ -54,14 +57,16 @@ class RoutingMetrics:
         ending = self._endings.get(key)
         if ending is None:
             ending = self._endings[key] = self._decisions.labels(decision.route, decision.kind, key[1])
-        ending.inc()
-        for target in decision.targets:
-            self._introduce(decision.route, target, decision.kind)
+        ending.value += 1
+        if decision.targets is not self._introduced.get(decision.route):
+            self._introduced[decision.route] = decision.targets
+            for target in decision.targets:
+                self._introduce(decision.route, target, decision.kind)
         for tried in decision.tried:
             if (counter := self._tries.get(tried.why)) is not None:
-                counter.labels(decision.route, tried.target, decision.kind).inc()
-            if tried.why == "hedge" and tried.target == decision.chosen and tried.outcome != "lost":
-                self._wins.labels(decision.route, tried.target, decision.kind).inc()
+                counter.labels(decision.route, tried.target, decision.kind).value += 1
+                if tried.why == "hedge" and tried.target == decision.chosen and tried.outcome != "lost":
+                    self._wins.labels(decision.route, tried.target, decision.kind).value += 1
 
     def aside(self, sample: Sample) -> None:
         """A sample of what no caller waited for."""
@@ -70,11 +75,11 @@ class RoutingMetrics:
         if sample.ttft is not None and (sample.part == "turn") == turns:
             self._aside_first.labels(*who).observe(sample.ttft)
         if sample.part == "attempt":
-            self._asides.labels(*who, sample.outcome).inc()
+            self._asides.labels(*who, sample.outcome).value += 1
 
     def ejected(self, ejection: Ejection) -> None:
         self._introduce(ejection.route, ejection.target, ejection.kind)
-        self._ejections.labels(ejection.route, ejection.target, ejection.kind).inc()
+        self._ejections.labels(ejection.route, ejection.target, ejection.kind).value += 1
 
     def _introduce(self, route: str, target: str, kind: Kind) -> None:
         """A counter that appears with its first event shows no increase there: rate() needs the 0 before."""

@@ -145,8 +145,8 @@ class Watched(Metrics):
         super().began(endpoint)
         self.open += 1
 
-    def ended(self, endpoint: str, status: int, seconds: float) -> None:
-        super().ended(endpoint, status, seconds)
+    def ended(self, endpoint: str, status: int) -> None:
+        super().ended(endpoint, status)
         self.open -= 1
         if status == CLIENT_LEFT:
             self.left.set()
