@@ -40,6 +40,9 @@ _REASONS: dict[str, FinishReason] = {
     "safety": "content_filter",
 }
 _ONLY_FIRST, _NOTHING = {0}, object()
+_NO_FRAME = (b"", b"")
+FRAMES = 4
+"""How often a stream's chunks may be seen to have other words around their text before it is no longer looked for."""
 # Ends that are none: Mistral and OpenRouter, DeepSeek, vLLM.
 _INTERRUPTED = {"error", "insufficient_system_resource", "abort"}
 
@@ -56,6 +59,8 @@ class ChatChunks:
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._understood = self._broken = 0
+        self._frame = _NO_FRAME
+        self._frames_left = FRAMES
         self.done = False
         """[DONE] was read: nothing more will mean anything."""
 
@@ -72,10 +77,17 @@ class ChatChunks:
         texts: list[str] = []
         raws: list[bytes] = []
         for piece in pieces:
+            plain = self._unfinished == _ONLY_FIRST and self._reason is None
+            if plain and self._frame is not _NO_FRAME and (said := _within(piece, self._frame)):
+                self._understood += 1
+                texts.append(said)
+                raws.append(piece)
+                continue
             chunk = self._parsed(piece)
-            if self._unfinished == _ONLY_FIRST and self._reason is None and (text := _only_text(chunk)) is not None:
+            if plain and (text := _only_text(chunk)) is not None:
                 texts.append(text)
                 raws.append(piece if b"\n" not in piece else orjson.dumps(chunk))
+                self._learn_frame(piece, text)
                 continue
             if texts:
                 events.append(self._joined(texts, raws))
@@ -88,6 +100,13 @@ class ChatChunks:
                 events += self._read(chunk, piece)
         if texts:
             events.append(self._joined(texts, raws))
+
+    def _learn_frame(self, piece: bytes, text: str) -> None:
+        """What stands around the text of a chunk stands around that of the next, nearly always: then only the text is read."""
+        head, tail = self._frame
+        if self._frames_left and not (piece.startswith(head) and piece.endswith(tail) and head):
+            self._frames_left -= 1
+            self._frame = _frame(piece, text)
 
     def read(self, data: bytes) -> list[ProviderEvent]:
         """The events of one chunk."""
@@ -176,6 +195,31 @@ def _only_text(chunk: object) -> str | None:
     return text if type(text) is str and text and not more and "x_groq" not in chunk else None
 
 
+def _frame(piece: bytes, text: str) -> tuple[bytes, bytes]:
+    """What stands before and after the text in a chunk that says only that; _NO_FRAME where that is not plain to see."""
+    quoted = b'"%b"' % text.encode()
+    # Without escapes the text stands there as it is; if its quoted form does once, that is the place.
+    if b"\\" in piece or b"\n" in piece or piece.count(quoted) != 1:
+        return _NO_FRAME
+    before, _, after = piece.partition(quoted)
+    return before + b'"', b'"' + after
+
+
+def _within(piece: bytes, frame: tuple[bytes, bytes]) -> str | None:
+    """The text of a chunk in that frame; None where it is another, or the text is not as plain as can be."""
+    head, tail = frame
+    if not (piece.startswith(head) and piece.endswith(tail)):
+        return None
+    said = piece[len(head) : -len(tail)]
+    if b'"' in said or b"\\" in said:
+        return None
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() else None  # JSON has no control characters inside a string
+
+
 def without_raw(events: Iterable[ProviderEvent]) -> Iterator[ProviderEvent]:
     """The same for a caller of another dialect, who could do nothing with the chunks."""
     for event in events:
@@ -207,13 +251,25 @@ def whole(body: bytes, provider: str, failed: Failed, forward: bool = True) -> l
         raise failed(first["error"])
     reason = _reason(first.get("finish_reason"), provider)
     once = body if forward else None
-    events = list(_said(_dict(first.get("message")), once))
+    events: list[ProviderEvent]
+    message = _dict(first.get("message"))
+    plain = _plain(message)
+    events = [TextDelta(plain, "text", once)] if plain else list(_said(message, once))
     if not events and once is not None:
         events.append(Passed(once))
     used = answer.get("usage") or _dict(answer.get("x_groq")).get("usage")
     if isinstance(used, dict):
         events.append(usage(used))
     return [*events, Finished(reason)]
+
+
+def _plain(message: dict[str, Any]) -> str | None:
+    """Its text, if that is all there is."""
+    for name, value in message.items():
+        if value and name != "content" and name != "role":
+            return None
+    content = message.get("content")
+    return content if type(content) is str else None
 
 
 def _said(message: dict[str, Any], once: bytes | None) -> Iterator[ProviderEvent]:
@@ -228,14 +284,18 @@ def _said(message: dict[str, Any], once: bytes | None) -> Iterator[ProviderEvent
 
 def usage(used: dict[str, Any], raw: bytes | None = None) -> Usage:
     """Cached tokens: OpenAI's details, else DeepSeek's own field."""
-    cached = _dict(used.get("prompt_tokens_details")).get("cached_tokens") or used.get("prompt_cache_hit_tokens")
+    prompt, completion = used.get("prompt_tokens_details"), used.get("completion_tokens_details")
+    cached = used.get("prompt_cache_hit_tokens")
+    if not (prompt or completion or cached):
+        return Usage(_count(used.get("prompt_tokens")), _count(used.get("completion_tokens")), raw=raw)
+    prompt, completion = _dict(prompt), _dict(completion)
     return Usage(
         input_tokens=_count(used.get("prompt_tokens")),
         output_tokens=_count(used.get("completion_tokens")),
-        cached_tokens=_count(cached),
-        reasoning_tokens=_count(_dict(used.get("completion_tokens_details")).get("reasoning_tokens")),
-        audio_input_tokens=_count(_dict(used.get("prompt_tokens_details")).get("audio_tokens")),
-        audio_output_tokens=_count(_dict(used.get("completion_tokens_details")).get("audio_tokens")),
+        cached_tokens=_count(prompt.get("cached_tokens") or cached),
+        reasoning_tokens=_count(completion.get("reasoning_tokens")),
+        audio_input_tokens=_count(prompt.get("audio_tokens")),
+        audio_output_tokens=_count(completion.get("audio_tokens")),
         raw=raw,
     )
 

@@ -130,7 +130,9 @@ class Upstream:
         return errors.of_response(self.name, self._key, status, headers, body)
 
     async def _whole(self, answer: Answer, begun: bytes) -> bytes:
-        body = begun + await read_up_to(answer, ANSWER_LIMIT + 1)
+        body = begun + await anext(answer, b"")
+        if not answer.complete or len(body) > ANSWER_LIMIT:
+            body += await read_up_to(answer, max(0, ANSWER_LIMIT + 1 - len(body)))
         if len(body) > ANSWER_LIMIT:
             raise Unavailable(f"an answer of more than {ANSWER_LIMIT >> 20} MB", self.name)
         return body

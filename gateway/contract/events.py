@@ -147,7 +147,7 @@ class GoingAway:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes one: every answer has one, of many fields
 class Usage:
     """What an attempt used, as the provider counts it; zero where it does not say.
 

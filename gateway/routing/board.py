@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 
 from gateway.routing.known import SHY, SLOW_HALF_LIFE, YOUNG, Bucket, Known, Ticket
-from gateway.routing.latency import LatencyParameters, Pool, TargetLatency
+from gateway.routing.latency import LONE_SECONDS, LatencyParameters, Pool, TargetLatency
 from gateway.routing.order import by_cost, weighted, with_canary
 from gateway.routing.outlier import EjectionParameters, TargetHealth
 from gateway.routing.plan import Ejected, Plan
@@ -33,6 +33,9 @@ LOOKS = 6
 RETRIES, RETRIES_EVERY = 10.0, 10.0
 """The retry bucket's size, and the seconds in which quiet refills one retry."""
 LEARN_PRIOR_EVERY = 16
+LONE_LEARNS = 0.02
+"""Seconds between two waits of a route's only target of which anything is learned, once it is known: a few hundred samples say
+all there is to say."""
 _SCORE = attrgetter("score")
 _NOBODY: dict[str, str] = {}
 
@@ -61,6 +64,8 @@ class Board:
         self._rows: list[Known] = []
         self._names: tuple[str, ...] = ()
         self._windows = False
+        self._only: Known | None = None
+        self._only_plan: Plan | None = None
         self._picks, self._picked, self._picked_at = 0.0, 1.0, now
         self._hedges = Bucket(HEDGES, HEDGES_AT_START, now)
         self._retries = Bucket(RETRIES, RETRIES, now)
@@ -70,8 +75,15 @@ class Board:
 
     def plan(self, now: float, route: Route, wish: Wish = ANYTHING) -> Plan:
         """Raises NobodyFits."""
-        policy = route.policy
-        picked = self._arrived(now, route)
+        policy = self._policy = route.policy
+        if route is not self._planned:
+            self._prepare(now, route)
+        only = self._only
+        if only is not None and wish.region is None and wish.language is None and not wish.unfit:
+            plan = self._plan_only(now, only, wish.tokens)
+            if plan is not None:
+                return plan
+        picked = self._arrived(now, policy)
         unfit = self._unfit(wish, policy)
         ready, out = self._ready(now, wish.tokens / 1000.0, picked, unfit)
         if not ready and not out:
@@ -89,18 +101,46 @@ class Board:
         excluded = [*((known.name, reason) for _, known, reason in out), *unfit.items()]
         return Plan(tuple(order), Candidates(names, scores, means, excluded), raced)
 
-    def _arrived(self, now: float, route: Route) -> float:
+    def _prepare(self, now: float, route: Route) -> None:
+        """For requests of this route, from now on."""
+        self._planned, self._rows = route, [self._serving(target, now) for target in route.targets]
+        self._names = tuple(known.name for known in self._rows)
+        self._windows = any(target.context is not None for target in route.targets)
+        choice = len(self._rows) > 1 or self._windows or route.policy.max_price is not None
+        self._only, self._only_plan = None if choice else self._rows[0], None
+
+    def _plan_only(self, now: float, known: Known, tokens: int) -> Plan | None:
+        """Where there is nobody to choose from nothing is drawn or compared, and one plan serves for as long as nothing is learned
+        of its target; None if that is not well."""
+        if now >= known.good_until:
+            known.look(now)
+            self._only_plan = None
+        if not known.well:
+            return None
+        self._pool.arrived(now)
+        self._earn_retries(now)
+        self._best = known
+        self._pick(known, self._picked)
+        plan, sized = self._only_plan, tokens > 0 and known.prompt > 0.0
+        if plan is None or sized:
+            known.mean, known.score = known.usual, known.centre
+            if sized:
+                known.sized(tokens / 1000.0)
+            plan = Plan((known.target,), Candidates(self._names, (known.score,), (known.mean,)))
+            self._only_plan = None if sized else plan
+        return plan
+
+    def _arrived(self, now: float, policy: Policy) -> float:
         """A request came. Returns what a pick in `picks` is worth now."""
-        self._policy = policy = route.policy
-        if route is not self._planned:
-            self._planned, self._rows = route, [self._serving(target, now) for target in route.targets]
-            self._names = tuple(known.name for known in self._rows)
-            self._windows = any(target.context is not None for target in route.targets)
         self._pool.arrived(now)
         self._since_probe += 1
         self._hedges.earn(now, policy.hedge, HEDGE_EARNED_MOST, HEDGE_FLOOR if policy.hedge else 0.0)
-        self._retries.earn(now, policy.retry_budget, policy.retry_budget + 1.0, 1.0 / RETRIES_EVERY)
+        self._earn_retries(now)
         return self._fade_picks(now)
+
+    def _earn_retries(self, now: float) -> None:
+        share = self._policy.retry_budget
+        self._retries.earn(now, share, share + 1.0, 1.0 / RETRIES_EVERY)
 
     def _unfit(self, wish: Wish, policy: Policy) -> dict[str, str]:
         """Who cannot serve it, and why."""
@@ -219,16 +259,19 @@ class Board:
 
     def started(self, now: float, target: Target, tokens: int = 0) -> Ticket:
         """`tokens`: of the prompt, about."""
-        known = self.known(str(target), now)
-        load = math.log1p(known.live)
+        only = self._only
+        known = only if only is not None and only.target is target else self.known(str(target), now)
+        load = math.log1p(known.live) if known.live else 0.0
         trial = known.health.out and now >= known.health.ejected_until
         if trial:
             known.health.trial = True
         known.live += 1
         known.limit.started(now)
         known.tried_at = now
-        known.changed()
         thousands = tokens / 1000.0
+        if known is only and known.latency.lone:
+            return Ticket(known, now, load, thousands, trial, math.inf)  # for nobody could hedge it
+        known.changed()
         late = known.latency.quantile(now, HEDGE_AT, load, thousands)
         if trial and self._best is not None and self._best is not known:
             # Its history is of no use now; whether it is late is seen by who would have been asked without the trial.
@@ -261,12 +304,28 @@ class Board:
     def first(self, now: float, ticket: Ticket, ttft: float | None) -> None:
         """It gave its first event. `ttft`: seconds, None where that is not what is measured."""
         ticket.answered = True
+        if ticket.known is self._only and self._only.latency.lone:
+            self._first_of_only(now, ticket, ttft)
+            return
         known = self._settled(now, ticket, now - ticket.began)
         if ttft is not None:
             known.latency.observe(now, ttft, ticket.load, ticket.thousands)
         known.health.succeeded(now)
         known.limit.succeeded()
         known.changed()
+
+    def _first_of_only(self, now: float, ticket: Ticket, ttft: float | None) -> None:
+        """The same for a target that is compared with no other."""
+        known = ticket.known
+        known.health.succeeded(now)
+        known.limit.succeeded()
+        if not known.well:
+            known.changed()
+        if ttft is not None and now >= known.learns_at:
+            known.learns_at = now + LONE_LEARNS
+            known.latency.observe(now, ttft, ticket.load, ticket.thousands)
+            known.good_until = min(known.good_until, now + LONE_SECONDS)
+            self._learn_prior()
 
     def turn(self, now: float, ticket: Ticket, ttft: float) -> None:
         """A turn of a long stream."""
@@ -281,6 +340,8 @@ class Board:
         ticket.over = True
         known, elapsed = ticket.known, now - ticket.began
         known.live -= 1
+        if outcome == "ok" and known is self._only and known.latency.lone:
+            return
         known.changed()
         match outcome:
             case "rate_limited":
@@ -320,11 +381,14 @@ class Board:
         known.seen = known.seen * fade + 1.0
         known.late = known.late * fade + (elapsed > ticket.hedge_at)
         known.seen_at = now
+        self._learn_prior()
+        return known
+
+    def _learn_prior(self) -> None:
         self._observed += 1
         if self._observed % LEARN_PRIOR_EVERY == 0:
             lines = [o.latency.own.load for o in self._known.values()]
             self._pool.learn_prior([line.y / line.w for line in lines if line.w > 1.0])
-        return known
 
     def _all_slow(self, now: float) -> bool:
         lately = [slow for known in self._known.values() if (slow := known.slow(now)) is not None]

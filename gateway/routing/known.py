@@ -48,7 +48,7 @@ class Known:
     and scaled as the board does; `heard_at`: when another replica was last seen to ask it; `mean`, `score`: of the latest
     decision, in ln(seconds). What one decision makes of it serves the next ones, until `good_until`: `look` again then, and
     `changed` whenever anything was learned. For a prompt of no size `usual` is the mean, and a score is drawn about `centre`
-    with `deviation`; `prompt`: seconds that 1000 tokens of it take."""
+    with `deviation`; `prompt`: seconds that 1000 tokens of it take. `learns_at`: of a route's only target, see Board."""
 
     name: str
     target: Target
@@ -73,6 +73,7 @@ class Known:
     centre: float = 0.0
     deviation: float = 0.0
     prompt: float = 0.0
+    learns_at: float = -math.inf
     _expected: float = 0.0
 
     def look(self, now: float) -> None:

@@ -80,6 +80,9 @@ class Pool:
         """A request came."""
         if self._began is None:
             self._began = self._at = now
+        elif self.members == 1 and now - self._at < LONE_SECONDS:
+            self._count += 1.0
+            return
         half_life, p = self.RATE_HALF_LIFE, self.parameters
         self._count = self._count * 2.0 ** ((self._at - now) / half_life) + 1.0
         self._at = now
@@ -140,6 +143,11 @@ class TargetLatency:
         if ln_base is None:
             ln_base = self._quantiles[q] = self._quantile(q)
         return math.exp(ln_base + self.slope * (load - self._load)) + self.prompt * thousands
+
+    @property
+    def lone(self) -> bool:
+        """It is compared with no other, and known well enough to look at it less often."""
+        return self.samples > LONE_SAMPLES and self.pool.members == 1
 
     @property
     def variance(self) -> float:
@@ -209,8 +217,7 @@ class TargetLatency:
         self.own.seconds += weight * min(math.exp(y), p.tail_most * math.exp(mean))
         self.samples += 1
         # A target that is compared with no other is not worth a new estimate for every sample.
-        lone = self.pool.members == 1 and self.samples > LONE_SAMPLES
-        self._fresh_until = min(self._fresh_until, now + LONE_SECONDS) if lone else -math.inf
+        self._fresh_until = min(self._fresh_until, now + LONE_SECONDS) if self.lone else -math.inf
 
     def _watch(self, now: float, error: float) -> None:
         """Whether what it does has changed, which one odd sample does not tell."""

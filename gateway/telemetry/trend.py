@@ -72,5 +72,6 @@ class Trend:
         steps = self._of.get((route, target))
         if steps is None:
             steps = self._of[route, target] = _Steps(step)
-        steps.reach(step)
+        if steps.step != step:
+            steps.reach(step)
         return steps
