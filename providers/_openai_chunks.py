@@ -41,6 +41,7 @@ _REASONS: dict[str, FinishReason] = {
 }
 _ONLY_FIRST, _NOTHING = {0}, object()
 _NO_FRAME = (b"", b"")
+_FIELD, _END = b"data: ", b"\n\n"
 FRAMES = 4
 """How often a stream's chunks may be seen to have other words around their text before it is no longer looked for."""
 # Ends that are none: Mistral and OpenRouter, DeepSeek, vLLM.
@@ -100,6 +101,22 @@ class ChatChunks:
                 events += self._read(chunk, piece)
         if texts:
             events.append(self._joined(texts, raws))
+
+    def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
+        """Add what one read says, if it is whole events of text in the same frame as before, and nothing else; False if it is not.
+        Then the texts are all that is looked at."""
+        if self._frame is _NO_FRAME or self._unfinished != _ONLY_FIRST or self._reason is not None:
+            return False
+        head, tail = _FIELD + self._frame[0], self._frame[1] + _END
+        if not (data.startswith(head) and data.endswith(tail)):
+            return False
+        texts = data[len(head) : -len(tail)].split(tail + head)
+        said = None if b"" in texts else _plain_text(texts)
+        if said is None:
+            return False
+        self._understood += len(texts)
+        events.append(TextDelta(said, "text", data[len(_FIELD) : -len(_END)] if self._forward else None, len(texts)))
+        return True
 
     def _learn_frame(self, piece: bytes, text: str) -> None:
         """What stands around the text of a chunk stands around that of the next, nearly always: then only the text is read."""
@@ -210,11 +227,17 @@ def _within(piece: bytes, frame: tuple[bytes, bytes]) -> str | None:
     head, tail = frame
     if not (piece.startswith(head) and piece.endswith(tail)):
         return None
-    said = piece[len(head) : -len(tail)]
-    if b'"' in said or b"\\" in said:
+    return _plain_text([piece[len(head) : -len(tail)]])
+
+
+def _plain_text(said: list[bytes]) -> str | None:
+    """What stands in strings of JSON, where it stands there as it is."""
+    joined = b"".join(said)
+    if b'"' in joined or b"\\" in joined:
         return None
     try:
-        text = said.decode()
+        # Each for itself, for no character may begin in one and end in the next.
+        text = joined.decode() if joined.isascii() else "".join([each.decode() for each in said])
     except UnicodeDecodeError:
         return None
     return text if text.isprintable() else None  # JSON has no control characters inside a string
@@ -244,7 +267,9 @@ def whole(body: bytes, provider: str, failed: Failed, forward: bool = True) -> l
     if isinstance(answer, dict) and answer.get("error"):
         raise failed(answer["error"])
     choices = _list(_dict(answer).get("choices"))
-    first = next((c for c in choices if isinstance(c, dict) and _index(c) == 0), None)
+    first = choices[0] if len(choices) == 1 else None
+    if type(first) is not dict or first.get("index", 0) != 0:
+        first = next((c for c in choices if isinstance(c, dict) and _index(c) == 0), None)
     if first is None:
         raise Unavailable("an answer without a choice", provider)
     if first.get("error"):

@@ -47,6 +47,9 @@ class Reader(Protocol):
     def take(self, pieces: Iterable[bytes], events: list[ProviderEvent]) -> None:
         """Add what these say; nothing after it is done."""
 
+    def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
+        """Add what one read says, where that can be told without taking it apart; False where it cannot."""
+
     def end(self) -> list[ProviderEvent]: ...
 
 
@@ -183,6 +186,8 @@ class _Reading:
     def _read(self, data: bytes, events: list[ProviderEvent]) -> bool:
         """Add what one read brought; False if it was the last."""
         try:
+            if self._lines.idle and self._chunks.take_plain(data, events):
+                return True
             pieces = self._lines.plain(data)
             if pieces is None:
                 pieces = [event.data for event in (self._lines.feed(data) if data else self._lines.end())]

@@ -55,7 +55,8 @@ class Chat:
 
     async def _whole(self, exchange: Exchange, answer: Answer) -> None:
         events = await answer.rest()
-        body = next((raw for event in events if (raw := getattr(event, "raw", None)) is not None), None)
+        # That of the upstream as it came, which its first event has, where there is one.
+        body: bytes | None = getattr(events[0], "raw", None)
         if body is None:
             completion = Completion()
             for event in events:

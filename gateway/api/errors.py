@@ -63,8 +63,12 @@ def request_id(scope: Scope) -> bytes:
     """The caller's X-Request-Id where it is harmless, else a new one; the same for the whole request."""
     known = scope.get("trunkline.request_id")
     if known is None:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        known = given if _HARMLESS.fullmatch(given) else b"req_%024x" % random.getrandbits(96)
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                known = value if _HARMLESS.fullmatch(value) else None
+                break
+        if known is None:
+            known = b"req_%024x" % random.getrandbits(96)
         scope["trunkline.request_id"] = known
     assert isinstance(known, bytes)
     return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypedDict
 
 from gateway.api.exchange import Exchange
@@ -27,7 +28,12 @@ def answered_by(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def target_header(target: Target) -> tuple[bytes, bytes]:
-    return (b"x-trunkline-target", str(target).encode("ascii", "backslashreplace"))
+    return _target_header(str(target))
+
+
+@lru_cache(1024)
+def _target_header(name: str) -> tuple[bytes, bytes]:
+    return (b"x-trunkline-target", name.encode("ascii", "backslashreplace"))
 
 
 def paid(answer: Answer) -> tuple[bytes, bytes]:

@@ -60,6 +60,11 @@ class ServerEvents:
         self._after_cr = received[-1:] == b"\r" or (self._after_cr and not received)
         return events
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is half read: what comes next begins an event."""
+        return self._start is None and not (self._line or self._data or self._name or self._after_cr)
+
     def plain(self, received: bytes) -> list[bytes] | None:
         """The data of each event, if `received` is whole events of one line `data: ` and nothing else: then it needs no
         feeding. None if not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Literal
 
 from gateway.contract.errors import (
@@ -62,9 +62,9 @@ def outcome_of(error: ProviderError, committed: bool) -> Outcome:
 
 def is_whole(request: Request) -> bool:
     """Whether the answer comes in one piece, or late by nature: nothing tells a slow target from a silent one."""
+    if type(request) is ChatRequest:
+        return not request.stream
     match request:
-        case ChatRequest():
-            return not request.stream
         case EmbedRequest():
             return True
         case TranscribeRequest():
@@ -100,6 +100,7 @@ class Attempt:
         sampled: Callable[[Attempt, Sample], None],
         ticket: Ticket,
         tried: Tried,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.route, self.target, self.request = route, target, request
         self.ticket, self.tried = ticket, tried
@@ -112,7 +113,7 @@ class Attempt:
         self.error: ProviderError | None = None
         self._first, self._events, self._sampled = first, events, sampled
         self._llm, self._whole = route.kind in ("llm", "embed"), is_whole(request)
-        loop = self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self.opened = self._turn_began = opened = loop.time()
         self._ends = opened + route.policy.total
         self._usage = _UNUSED
@@ -146,14 +147,12 @@ class Attempt:
         if (not owed and self._watch.owed) or isinstance(item, Cancel):
             self._set_deadline()
 
-    async def begin(self) -> None:
+    def begin(self) -> Coroutine[None, None, None]:
         """Read up to the event the engine commits at. Raises ProviderError."""
+        return self._read(all=False) if self._llm else self._begin()
+
+    async def _begin(self) -> None:
         watch = self._watch
-        if self._llm:
-            await self._read(all=False)
-            if not watch.committed:
-                raise self._failed(Unavailable("finished without content", self.target.provider))
-            return
         read: deque[ProviderEvent] = deque()
         while not watch.committed:
             event = await self.next()
@@ -189,6 +188,8 @@ class Attempt:
         finally:
             self._deadline.leave()
         self._reading = False
+        if not watch.committed:
+            raise self._failed(Unavailable("finished without content", self.target.provider))
 
     async def next(self) -> ProviderEvent:
         """The next event, those read by `begin` first. Raises StopAsyncIteration after Finished, ProviderError on failure."""

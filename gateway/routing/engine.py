@@ -80,13 +80,13 @@ class Answer:
     def __anext__(self) -> Coroutine[None, None, AnswerEvent]:
         return self._attempt.next() if self._recovery is None else self._recovery.next()
 
-    async def rest(self) -> Sequence[AnswerEvent]:
-        """All that is still to come of an answer that was asked for as a whole."""
-        return await self._attempt.rest() if self._recovery is None else [event async for event in self]
+    def rest(self) -> Coroutine[None, None, Sequence[AnswerEvent]]:
+        """All that is still to come, once it is there: of a whole answer, which is not recovered."""
+        return self._attempt.rest()
 
-    async def close(self, error: BaseException | None) -> None:
+    def close(self, error: BaseException | None) -> Coroutine[None, None, None]:
         """The engine's."""
-        await (self._attempt if self._recovery is None else self._recovery.attempt).close(error)
+        return (self._attempt if self._recovery is None else self._recovery.attempt).close(error)
 
 
 class Engine:
@@ -189,8 +189,8 @@ class Engine:
         route = self.route(name)
         if not route.targets:
             raise NoTargetAwake(route.name, [f"{target}: {why}" for target, why in route.asleep.items()])
-        now = asyncio.get_running_loop().time()
-        fleet = self._fleet
+        loop, fleet = asyncio.get_running_loop(), self._fleet
+        now = loop.time()
         wish = wish_of(request, region, sticky, fleet.unfit(route, request))
         board = self.boards.of(route, is_whole(request), now)
         plan = board.plan(now, route, wish)
@@ -209,6 +209,7 @@ class Engine:
             self._rng,
             self._ledger,
             wish.tokens,
+            loop=loop,
         )
         return fleet, opening, plan
 

@@ -87,6 +87,7 @@ class Opening:
         ledger: Ledger | None = None,
         tokens: int = 0,
         purpose: Purpose = "serve",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.route, self.request = route, request
         self._inputs: Channel[Input] | None = inputs
@@ -98,7 +99,7 @@ class Opening:
         self.costs: list[float | None] = []
         """Of the attempts that are over, US dollars; None for one of which nobody knows."""
         self._whole, self._tokens = is_whole(request), tokens
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._began = self._loop.time()
         self._why: Why | None = None
         self._raced = self._alone = False
@@ -142,7 +143,7 @@ class Opening:
         hurried = not self._whole and not self._alone
         first = first_within(route.policy, request, self.board.deadline(now, ticket) if hurried else None)
         tried = Tried(str(target), self._why or why, now - self._began)
-        attempt = Attempt(route, target, events, request, first, self._sampled, ticket, tried)
+        attempt = Attempt(route, target, events, request, first, self._sampled, ticket, tried, self._loop)
         if inputs is not None:
             for item in self._said_first:
                 attempt.input(item, now)

@@ -69,9 +69,15 @@ async def race(
         return await race.run(), race.failed
     # Nobody else may be asked meanwhile: no need to look out for it.
     attempt = course.launch(targets[0], "first")
-    error = await _begun(attempt, attempt.begin())
-    if error is None:
+    try:
+        await attempt.begin()
         return attempt, []
+    except ProviderError as failure:
+        error = failure
+    except BaseException as failure:
+        await attempt.close(failure)
+        raise
+    await attempt.close(error)
     race = Race(route, targets, course, rng)
     return await race.run(attempt, error), race.failed
 
