@@ -105,9 +105,6 @@ class ResponseReader:
             if self.done:
                 return
 
-    def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
-        return False
-
     def end(self) -> list[ProviderEvent]:
         """The last event. Raises Unavailable if the upstream did not come to its end."""
         if not self._understood:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.contract.client import Answer, Client, drain, read_up_to
@@ -47,10 +47,15 @@ class Reader(Protocol):
     def take(self, pieces: Iterable[bytes], events: list[ProviderEvent]) -> None:
         """Add what these say; nothing after it is done."""
 
-    def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
-        """Add what one read says, where that can be told without taking it apart; False where it cannot."""
-
     def end(self) -> list[ProviderEvent]: ...
+
+
+@runtime_checkable
+class PlainReader(Protocol):
+    """A reader that can tell what a read says without taking it apart, mostly."""
+
+    def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
+        """Add that; False where it cannot."""
 
 
 class Upstream:
@@ -157,6 +162,7 @@ class _Reading:
     def __init__(self, answer: Answer, begun: bytes, provider: str, chunks: Reader) -> None:
         self._answer, self._begun, self._provider = answer, begun, provider
         self._lines, self._chunks = ServerEvents(), chunks
+        self._plain = chunks if isinstance(chunks, PlainReader) else None
         self._until: float | None = None
         self._read_all = self._ended = False
         self._error: ProviderError | None = None
@@ -186,7 +192,7 @@ class _Reading:
     def _read(self, data: bytes, events: list[ProviderEvent]) -> bool:
         """Add what one read brought; False if it was the last."""
         try:
-            if self._lines.idle and self._chunks.take_plain(data, events):
+            if self._plain is not None and self._lines.idle and self._plain.take_plain(data, events):
                 return True
             pieces = self._lines.plain(data)
             if pieces is None:
