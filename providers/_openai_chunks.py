@@ -77,41 +77,73 @@ class ChatChunks:
         """
         texts: list[str] = []
         raws: list[bytes] = []
+        run: list[bytes] = []  # chunks in the frame, not yet read
+        head, tail = self._open_frame()
         for piece in pieces:
-            plain = self._unfinished == _ONLY_FIRST and self._reason is None
-            if plain and self._frame is not _NO_FRAME and (said := _within(piece, self._frame)):
-                self._understood += 1
-                texts.append(said)
-                raws.append(piece)
+            if head and piece.startswith(head) and piece.endswith(tail):
+                run.append(piece)
                 continue
-            chunk = self._parsed(piece)
-            if plain and (text := _only_text(chunk)) is not None:
-                texts.append(text)
-                raws.append(piece if b"\n" not in piece else orjson.dumps(chunk))
-                self._learn_frame(piece, text)
-                continue
-            if texts:
-                events.append(self._joined(texts, raws))
-                texts, raws = [], []
-            if self.done:
+            if run:
+                self._take_run(run, texts, raws, events)
+                run = []
+            if not self._take_one(piece, texts, raws, events):
                 return
-            if self._broken > BROKEN_LIMIT:
-                raise Unavailable("garbage in the stream", self._provider)
-            if chunk is not _NOTHING:
-                events += self._read(chunk, piece)
+            head, tail = self._open_frame()
+        if run:
+            self._take_run(run, texts, raws, events)
         if texts:
             events.append(self._joined(texts, raws))
+
+    def _take_run(self, run: list[bytes], texts: list[str], raws: list[bytes], events: list[ProviderEvent]) -> None:
+        """Chunks that begin and end as those of text before them. `texts`, `raws`: what was read and is not yet an event."""
+        head, tail = self._frame
+        text = _plain_text([piece[len(head) : -len(tail)] for piece in run])
+        if text is None:
+            for piece in run:
+                self._take_one(piece, texts, raws, events)
+            return
+        self._understood += len(run)
+        texts.append(text)
+        raws += run
+
+    def _take_one(self, piece: bytes, texts: list[str], raws: list[bytes], events: list[ProviderEvent]) -> bool:
+        """Any chunk. False if it was the last."""
+        chunk = self._parsed(piece)
+        if self._one_begun() and (text := _only_text(chunk)) is not None:
+            texts.append(text)
+            raws.append(piece if b"\n" not in piece else orjson.dumps(chunk))
+            self._learn_frame(piece, text)
+            return True
+        if texts:
+            events.append(self._joined(texts, raws))
+            texts.clear()
+            raws.clear()
+        if self.done:
+            return False
+        if self._broken > BROKEN_LIMIT:
+            raise Unavailable("garbage in the stream", self._provider)
+        if chunk is not _NOTHING:
+            events += self._read(chunk, piece)
+        return True
+
+    def _one_begun(self) -> bool:
+        """The first choice is under way, and no other is."""
+        return self._unfinished == _ONLY_FIRST and self._reason is None
+
+    def _open_frame(self) -> tuple[bytes, bytes]:
+        return self._frame if self._one_begun() else _NO_FRAME
 
     def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
         """Add what one read says, if it is whole events of text in the same frame as before, and nothing else; False if it is not.
         Then the texts are all that is looked at."""
-        if self._frame is _NO_FRAME or self._unfinished != _ONLY_FIRST or self._reason is not None:
+        head, tail = self._open_frame()
+        if not head:
             return False
-        head, tail = _FIELD + self._frame[0], self._frame[1] + _END
+        head, tail = _FIELD + head, tail + _END
         if not (data.startswith(head) and data.endswith(tail)):
             return False
         texts = data[len(head) : -len(tail)].split(tail + head)
-        said = None if b"" in texts else _plain_text(texts)
+        said = _plain_text(texts)
         if said is None:
             return False
         self._understood += len(texts)
@@ -149,7 +181,7 @@ class ChatChunks:
 
     def _joined(self, texts: list[str], raws: list[bytes]) -> TextDelta:
         raw = JOINT.join(raws) if self._forward else None
-        return TextDelta("".join(texts), "text", raw, len(texts))
+        return TextDelta("".join(texts), "text", raw, len(raws))
 
     def _read(self, chunk: object, data: bytes) -> list[ProviderEvent]:
         # On several lines it could not be forwarded as one `data:` line.
@@ -222,18 +254,10 @@ def _frame(piece: bytes, text: str) -> tuple[bytes, bytes]:
     return before + b'"', b'"' + after
 
 
-def _within(piece: bytes, frame: tuple[bytes, bytes]) -> str | None:
-    """The text of a chunk in that frame; None where it is another, or the text is not as plain as can be."""
-    head, tail = frame
-    if not (piece.startswith(head) and piece.endswith(tail)):
-        return None
-    return _plain_text([piece[len(head) : -len(tail)]])
-
-
 def _plain_text(said: list[bytes]) -> str | None:
-    """What stands in strings of JSON, where it stands there as it is."""
+    """What stands in strings of JSON, where it stands there as it is, and in none of them is nothing."""
     joined = b"".join(said)
-    if b'"' in joined or b"\\" in joined:
+    if b"" in said or b'"' in joined or b"\\" in joined:
         return None
     try:
         # Each for itself, for no character may begin in one and end in the next.

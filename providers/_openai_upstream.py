@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.contract.client import Answer, Client, drain, read_up_to
@@ -48,14 +48,6 @@ class Reader(Protocol):
         """Add what these say; nothing after it is done."""
 
     def end(self) -> list[ProviderEvent]: ...
-
-
-@runtime_checkable
-class PlainReader(Protocol):
-    """A reader that can tell what a read says without taking it apart, mostly."""
-
-    def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
-        """Add that; False where it cannot."""
 
 
 class Upstream:
@@ -162,7 +154,8 @@ class _Reading:
     def __init__(self, answer: Answer, begun: bytes, provider: str, chunks: Reader) -> None:
         self._answer, self._begun, self._provider = answer, begun, provider
         self._lines, self._chunks = ServerEvents(), chunks
-        self._plain = chunks if isinstance(chunks, PlainReader) else None
+        # Of a reader that can tell what most reads say without taking them apart.
+        self._take_plain: Callable[[bytes, list[ProviderEvent]], bool] | None = getattr(chunks, "take_plain", None)
         self._until: float | None = None
         self._read_all = self._ended = False
         self._error: ProviderError | None = None
@@ -192,7 +185,7 @@ class _Reading:
     def _read(self, data: bytes, events: list[ProviderEvent]) -> bool:
         """Add what one read brought; False if it was the last."""
         try:
-            if self._plain is not None and self._lines.idle and self._plain.take_plain(data, events):
+            if self._take_plain is not None and self._lines.idle and self._take_plain(data, events):
                 return True
             pieces = self._lines.plain(data)
             if pieces is None:

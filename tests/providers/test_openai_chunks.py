@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from gateway.contract.errors import ProviderError, Unavailable
-from gateway.contract.events import Finished, Passed, ProviderEvent, TextDelta, ToolCallDelta, Usage
+from gateway.contract.events import JOINT, Finished, Passed, ProviderEvent, TextDelta, ToolCallDelta, Usage
 from providers._openai_chunks import ChatChunks, whole
 from tests.upstream_scripts import chunk, role
 
@@ -52,6 +52,46 @@ def test_a_stream_becomes_text_usage_and_its_end() -> None:
         Usage(7, 2, 5, raw=raw[4]),
         Finished("stop"),
     ]
+
+
+ODD = ["hi", "é", 'a"b', "\\", "\n", "", "content", "日本", "\x7f", "\u2028", "\t", "role", "index", " "]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_chunks_are_read_together_as_they_are_one_by_one(seed: int) -> None:
+    rng = random.Random(seed)
+    sent = [orjson.dumps(chunk({"content": rng.choice(ODD)})) for _ in range(rng.randint(1, 40))]
+    spoilt = [rng.choice([b"\xff", b"\x01", b"}", sent[0][:-1]]) for _ in range(rng.randint(0, 3))]
+    for piece in spoilt:  # a chunk that is no JSON, though it begins and ends as the others do
+        sent.insert(rng.randrange(len(sent) + 1), sent[0].replace(b'"content":"', b'"content":"' + piece))
+    heard = [orjson.loads(each) for each in sent if valid(each)]
+    stream, events = ChatChunks("acme", failed), list[ProviderEvent]()
+    with suppress(Unavailable):
+        stream.take(sent, events)
+        assert len(sent) - len(heard) <= 3
+    said = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert said == "".join(each["choices"][0]["delta"]["content"] for each in heard)
+    assert [raw for joint in raws(events) for raw in joint.split(JOINT)] == [each for each in sent if valid(each)]
+
+
+def test_a_read_of_nothing_but_text_is_one_event() -> None:
+    stream, events = ChatChunks("acme", failed), list[ProviderEvent]()
+    first, *more = [orjson.dumps(chunk({"content": text})) for text in ("a", "b ", "ç")]
+    stream.take([orjson.dumps(role()), first], events)
+    assert stream.take_plain(b"data: %b\n\ndata: %b\n\n" % tuple(more), events)
+    assert events[2:] == [TextDelta("b ç", raw=JOINT.join(more), pieces=2)]
+    cut = orjson.dumps(chunk({"content": "ab"})).replace(b"ab", "é".encode()[:1])
+    for other in (cut, orjson.dumps(chunk({"content": ""})), orjson.dumps(chunk({"content": "\n"})), more[0][:-1]):
+        assert not stream.take_plain(b"data: %b\n\n" % other, events)
+    assert len(events) == 3
+
+
+def valid(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
