@@ -70,8 +70,8 @@ class Opening:
     """Implements race.Course. `decision` is filled in as attempts go; `tokens`: of the prompt, about."""
 
     __slots__ = (
-        "_alone", "_began", "_copies", "_inputs", "_ledger", "_loop", "_providers", "_purpose", "_raced", "_recorder", "_rng",
-        "_tokens", "_whole", "_why", "board", "costs", "decision", "request", "route",
+        "_alone", "_began", "_copies", "_inputs", "_ledger", "_loop", "_providers", "_purpose", "_raced", "_recorder",
+        "_rng", "_said_first", "_tokens", "_whole", "_why", "board", "costs", "decision", "request", "route",
     )  # fmt: skip
 
     def __init__(
