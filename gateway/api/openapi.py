@@ -14,7 +14,16 @@ import orjson
 from fastapi import APIRouter, Response
 
 from gateway.access.grant import paying
-from gateway.api.openapi_schemas import COMPONENTS, ERROR, MESSAGE_ERROR, REQUESTS, TRANSCRIPTION, integer, text
+from gateway.api.openapi_schemas import (
+    COMPONENTS,
+    ERROR,
+    MESSAGE_ERROR,
+    REQUESTS,
+    TRANSCRIPTION,
+    TRANSLATION,
+    integer,
+    text,
+)
 from gateway.contract.requests import Kind
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute
@@ -51,7 +60,9 @@ def router(engine: Engine, calls: Callable[[], Mapping[str, CallRoute]] = dict, 
 def document(names: Mapping[str, Iterable[str]], telephony: bool = True) -> Json:
     """`names`: of routes, by kind."""
     paths = {path: {"post": _asking(path, *told, names)} for path, told in _ENDPOINTS.items()}
-    paths["/v1/audio/transcriptions"] = {"post": _transcribing(names)}
+    transcribing = _transcribing("Transcription", TRANSCRIPTION, "The words of a recording.", names)
+    translating = _transcribing("Translation", TRANSLATION, "The words of a recording, in English.", names)
+    paths |= {"/v1/audio/transcriptions": {"post": transcribing}, "/v1/audio/translations": {"post": translating}}
     paths |= _LOOKING
     if telephony:
         paths |= _CALLS
@@ -85,16 +96,16 @@ def _asking(path: str, schema: str, kind: Kind, summary: str, names: Mapping[str
     }
 
 
-def _transcribing(names: Mapping[str, Iterable[str]]) -> Json:
-    form = _of(TRANSCRIPTION, names.get("stt", ()))
+def _transcribing(name: str, form: Json, summary: str, names: Mapping[str, Iterable[str]]) -> Json:
+    form = _of(form, names.get("stt", ()))
     answers: Json = {
         "application/json": {"schema": _ANY},
         **{kind: {"schema": text()} for kind in ("text/plain", "text/vtt", "application/x-subrip")},
         "text/event-stream": {},
     }
     return {
-        "summary": "The words of a recording.",
-        "operationId": "Transcription",
+        "summary": summary,
+        "operationId": name,
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
         "responses": {"200": {"description": "The words.", "content": answers}, **_errors(ERROR)},
     }

@@ -197,14 +197,20 @@ REQUESTS: dict[str, Json] = {
         language=maybe(text(maxLength=35)),
     ),
 }
+_RECORDING: Json = {
+    "model": NAME,
+    "file": text(contentMediaType="application/octet-stream"),
+    "prompt": text(),
+    "temperature": number(0, 1),
+}
 TRANSCRIPTION: Json = thing(
     "model",
     "file",
-    model=NAME,
-    file=text(contentMediaType="application/octet-stream"),
+    **_RECORDING,
     language=text(maxLength=35),
-    prompt=text(),
-    response_format=text(enum=["json", "text", "verbose_json", "srt", "vtt"]),
+    response_format=text(enum=["json", "text", "verbose_json", "srt", "vtt", "diarized_json"]),
     stream=text(enum=["true", "false"]),
-    temperature=number(0, 1),
+)
+TRANSLATION: Json = thing(
+    "model", "file", **_RECORDING, response_format=text(enum=["json", "text", "verbose_json", "srt", "vtt"])
 )
