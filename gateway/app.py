@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from gateway.access.access import Access
 from gateway.access.grant import paying
+from gateway.access.secrets import Secrets
 from gateway.api import (
     chat,
     completions,
@@ -109,7 +111,8 @@ def create_app(
 
     live = Reload(config, loaded, renew)
     closing = AsyncExitStack()
-    calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host, store) if loaded.calls else None
+    secrets = Secrets()
+    calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host, store, secrets) if loaded.calls else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -140,7 +143,7 @@ def create_app(
 
     app = FastAPI(title="Trunkline", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     errors.install(app)
-    app.add_middleware(Gate, access=access, watch=metrics)
+    app.add_middleware(Gate, access=access, watch=metrics, secrets=secrets)
     routers = (
         chat.router(engine, metrics),
         messages.router(engine, metrics),
@@ -160,7 +163,10 @@ def create_app(
     )
     for router in routers:
         app.include_router(router)
-    app.state.front = front((route for router in routers for route in router.routes), Gate(app, access, metrics).serve)
+    app.state.front = front(
+        (route for router in routers for route in router.routes), Gate(app, access, metrics, secrets).serve
+    )
+    app.state.sockets = calls.sockets if calls is not None else {"ws": "none"}
     app.state.stopping = kept.feed.close
     return app
 
@@ -176,8 +182,10 @@ class _Calls:
         metrics: Metrics,
         host: str,
         directory: state.Directory,
+        secrets: Secrets,
     ) -> None:
         from gateway.api import calls
+        from gateway.api.front_socket import SERVING
         from gateway.calls.registry import Registry
         from gateway.calls.smart_turn import SmartTurn
         from gateway.calls.vad import open_vad
@@ -192,7 +200,9 @@ class _Calls:
         self._webrtc = WebRtc(Media(tuple(row.addresses), row.announce, row.ports), host)
         self._registry = Registry(engine, open_vad(), None if asleep else self._turn_model, directory=directory)
         metrics.count_calls(lambda: len(self._registry))
-        self.router = calls.router(self._registry, self._webrtc, engine.routes, routes, metrics)
+        self.sockets: Mapping[str, Any] = SERVING
+        """How WebSockets are served: uvicorn's settings."""
+        self.router = calls.router(self._registry, self._webrtc, engine.routes, routes, metrics, secrets)
 
     async def warm(self) -> None:
         with suppress(GatewayError):  # told again by the first turn that asks
@@ -269,7 +279,6 @@ def run(app: FastAPI, listen: Listen, worker: Worker | None = None) -> int:
             listen.port,
             loop="uvloop",
             http=app.state.front,
-            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -277,6 +286,7 @@ def run(app: FastAPI, listen: Listen, worker: Worker | None = None) -> int:
             ssl_keyfile=listen.tls_key,
             timeout_keep_alive=IDLE,
             timeout_graceful_shutdown=DRAIN,
+            **app.state.sockets,
         ),
         app.state.stopping,
         quiet=worker is not None,

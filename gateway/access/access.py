@@ -131,10 +131,18 @@ class Access:
 
     def find(self, shown: str) -> Key:
         """Raises KeyRefused; AccessUnknown where a key may have been revoked without our hearing of it."""
+        self._check_heard()
+        return self._ring.find(shown, self._clocks.unix())
+
+    def _check_heard(self) -> None:
         never = self._heard == -math.inf
         if never or (self._away and self._closed and self._clocks.now() - self._heard > GRACE):
             raise AccessUnknown("may do")
-        return self._ring.find(shown, self._clocks.unix())
+
+    def find_id(self, key_id: str) -> Key:
+        """The key that made a client secret; raises as `find` does."""
+        self._check_heard()
+        return self._ring.good(key_id, self._clocks.unix())
 
     def open_of(self, shown: str) -> int:
         """How many requests and calls of that key are under way here."""

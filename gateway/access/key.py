@@ -109,7 +109,12 @@ class Keyring:
         key = self.keys.get(match[1]) if match is not None else None
         if key is None or not hmac.compare_digest(key.digest, digest_of(shown)):
             raise KeyRefused("this key is none that the gateway knows")
-        why = key.why_not(now)
-        if why is not None:
-            raise KeyRefused(why)
+        return self.good(key.id, now)
+
+    def good(self, key_id: str, now: float) -> Key:
+        """The key of that id. Raises KeyRefused where it is good no more."""
+        key = self.keys.get(key_id)
+        why = "this key is gone" if key is None else key.why_not(now)
+        if key is None or why is not None:
+            raise KeyRefused(why or "")
         return key

@@ -1,5 +1,6 @@
 """Calls over HTTP: OpenAI's `/v1/realtime/calls`, WHIP (RFC 9725) on the same paths, and `/v1/calls/{id}`, which is ours.
 
+    WS     /v1/realtime                     a call without WebRTC: see realtime.py
     POST   /v1/realtime/calls               an offer; 201, the answer, and where the call is
     PATCH  /v1/realtime/calls/{id}          more candidates (application/trickle-ice-sdpfrag)
     DELETE /v1/realtime/calls/{id}          hang up; so does POST .../hangup
@@ -23,17 +24,21 @@ from urllib.parse import parse_qs
 import orjson
 from fastapi import APIRouter
 from starlette.routing import Route as Path
+from starlette.routing import WebSocketRoute
 
+from gateway.access.secrets import Secrets
+from gateway.api.call_routes import CallRoutes
 from gateway.api.cors import Open
 from gateway.api.errors import Failure
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import read_object
 from gateway.api.form import read_form
+from gateway.api.realtime import Realtime
 from gateway.calls.call import Call
 from gateway.calls.events import Mode
 from gateway.calls.gateway_codec import turn_json
 from gateway.calls.registry import CallsFull, Registry
-from gateway.contract.errors import BadRequest, CallElsewhere, NoSuchRoute, NoTargetAwake, WrongKind
+from gateway.contract.errors import BadRequest, CallElsewhere
 from gateway.routing.route import CallRoute, Route
 from gateway.transports.webrtc import WebRtc, WebRtcTransport
 
@@ -49,9 +54,11 @@ def router(
     routes: Mapping[str, Route],
     calls: Callable[[], Mapping[str, CallRoute]],
     watch: Watch | None = None,
+    secrets: Secrets | None = None,
 ) -> APIRouter:
     """`routes`: the engine's; `calls`: the routes of kind call, as they are now."""
-    served = Calls(registry, webrtc, routes, calls)
+    known = CallRoutes(routes, calls)
+    served = Calls(registry, webrtc, known)
 
     def path(path: str, name: str, accepts: str = "", **handlers: Callable[[Exchange], Awaitable[None]]) -> Path:
         async def handle(exchange: Exchange) -> None:
@@ -63,6 +70,7 @@ def router(
 
     return APIRouter(
         routes=[
+            WebSocketRoute("/v1/realtime", Realtime(registry, known, secrets, watch), name="realtime"),
             path("/v1/realtime/calls", "calls", _SDP, POST=served.offer),
             path("/v1/realtime/calls/{call_id}", "call", PATCH=served.trickle, DELETE=served.hang_up),
             path("/v1/realtime/calls/{call_id}/hangup", "call_hangup", POST=served.hang_up),
@@ -79,22 +87,15 @@ class _Offer:
 
 
 class Calls:
-    def __init__(
-        self,
-        registry: Registry,
-        webrtc: WebRtc,
-        routes: Mapping[str, Route],
-        calls: Callable[[], Mapping[str, CallRoute]],
-    ) -> None:
-        self._registry, self._webrtc, self._routes, self._calls = registry, webrtc, routes, calls
-        self._owners: weakref.WeakKeyDictionary[Call, str | None] = weakref.WeakKeyDictionary()  # the key of each
+    def __init__(self, registry: Registry, webrtc: WebRtc, routes: CallRoutes) -> None:
+        self._registry, self._webrtc, self._routes = registry, webrtc, routes
         self._transports: weakref.WeakValueDictionary[str, WebRtcTransport] = weakref.WeakValueDictionary()
 
     async def offer(self, exchange: Exchange) -> None:
         """Everything that can be wrong is found before there is a connection."""
         given = await _read_offer(exchange)
         try:
-            route = self._route(exchange, given.session)
+            route = self._routes.call(_model(exchange, given.session), exchange.grant)
             self._registry.check(given.session)
             transport, answer = await self._webrtc.answer(given.sdp)
             try:
@@ -108,7 +109,6 @@ class Calls:
             await exchange.reply(503, told.body(), headers=(retry,))
             return
         self._transports[call.id] = transport
-        self._owners[call] = exchange.grant.key_id
         location = (b"location", f"/v1/realtime/calls/{call.id}".encode())
         kind = _preferred(exchange.header(b"accept") or b"", given.kind)
         await exchange.reply(201, answer.encode(), kind.encode(), (location, (b"accept-patch", _FRAGMENT.encode())))
@@ -163,36 +163,12 @@ class Calls:
         call_id = exchange.scope["path_params"]["call_id"]
         call = self._registry.get(call_id)
         key_id = exchange.grant.key_id  # another's call is none that there is, wherever it is held
-        if call is not None and self._owners.get(call) == key_id:
+        if call is not None and call.owner == key_id:
             return call
         held = None if call is not None else await self._registry.elsewhere(call_id)
         if held is not None and held.owner == key_id:
             raise CallElsewhere(held.replica, held.url)
         raise BadRequest("there is no such call, or it is over", status=404)
-
-    def _route(self, exchange: Exchange, session: dict[str, Any] | None) -> CallRoute:
-        calls = self._calls()
-        grant = exchange.grant
-        name = _model(exchange, session) or next(iter([each for each in calls if grant.allows(each)] or calls), None)
-        if name is None:
-            raise BadRequest("routes.yaml has no route of kind call", "model", 404)
-        grant.check(name, calls)
-        if name in calls:
-            self._wake(calls[name])
-            return calls[name]
-        if name in self._routes:
-            raise WrongKind(name, self._routes[name].kind, "call", grant.among(calls))
-        raise NoSuchRoute(name, grant.among(calls))
-
-    def _wake(self, call: CallRoute) -> None:
-        """Raises NoTargetAwake if each mode of the call has a part that nobody can do."""
-        omni = self._routes.get(call.s2s) if call.s2s is not None else None
-        if omni is not None and omni.targets:
-            return  # one mode is enough
-        for name in (call.stt, call.llm, call.tts):
-            route = self._routes.get(name)
-            if route is not None and not route.targets:
-                raise NoTargetAwake(name, [f"{target}: {why}" for target, why in route.asleep.items()])
 
 
 def _model(exchange: Exchange, session: dict[str, Any] | None) -> str | None:

@@ -17,11 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.access import Access
 from gateway.access.grant import Grant, pay, unpay
-from gateway.access.key import SHOWN_LONGEST, Key
+from gateway.access.key import Key
 from gateway.access.meter import Left
+from gateway.access.secrets import PREFIX, Secrets
 from gateway.api.exchange import Endpoint, Exchange, Headers, Watch
+from gateway.api.shown import key_shown
+from gateway.api.socket_errors import refuse
 from gateway.contract.errors import BadRequest, GatewayError, KeyRefused
 
+SECRET_PATHS = frozenset({"/v1/realtime", "/v1/realtime/calls"})
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics"})
 SMALL = 1 << 16
 """Bytes of a refused request's body that are read to keep its connection; larger ones end with it."""
@@ -38,8 +42,11 @@ _CORS = (
 class Gate:
     """An ASGI application around another. `watch`: told of what is refused here."""
 
-    def __init__(self, app: ASGIApp, access: Access, watch: Watch | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, watch: Watch | None = None, secrets: Secrets | None = None
+    ) -> None:
         self._app, self._access, self._watch = app, access, watch
+        self._secrets = secrets or Secrets()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if not self._access.guarded or scope["type"] == "lifespan" or _is_open(scope):
@@ -49,7 +56,7 @@ class Gate:
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         key: Key | None = None
         try:
-            key = self._access.find(_shown(scope))
+            key = self._key(scope)
             grant = await self._access.admit(key) if _counts(scope) else self._access.look(key)
         except GatewayError as error:
             await self._refuse(scope, receive, send, error, key)
@@ -68,7 +75,7 @@ class Gate:
     async def _serve(self, endpoint: Endpoint, exchange: Exchange) -> None:
         key: Key | None = None
         try:
-            key = self._access.find(_shown(exchange.scope))
+            key = self._key(exchange.scope)
             grant = await self._access.admit(key) if _counts(exchange.scope) else self._access.look(key)
         except GatewayError as error:
             exchange.always = (*(_headers(self._access.look(key)) if key is not None else ()), *_CORS)
@@ -82,10 +89,21 @@ class Gate:
             unpay(paying)
             grant.end()
 
+    def _key(self, scope: Scope) -> Key:
+        """Raises KeyRefused, BadRequest, AccessUnknown."""
+        shown = _shown(scope)
+        if not shown.startswith(PREFIX):
+            return self._access.find(shown)
+        if scope["path"] not in SECRET_PATHS:
+            raise KeyRefused("a client secret is good for realtime sessions alone")
+        key_id = self._secrets.find(shown).key_id
+        if key_id is None:
+            raise KeyRefused("this client secret is of a time when no keys were asked for")
+        return self._access.find_id(key_id)
+
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: GatewayError, key: Key | None) -> None:
         if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await refuse(scope, receive, send, error)
             return
 
         told = _headers(self._access.look(key)) if key is not None else []
@@ -113,23 +131,14 @@ def _counts(scope: Scope) -> bool:
 
 
 def _shown(scope: Scope) -> str:
-    """The key in the headers: as OpenAI's clients send it, as Anthropic's do, or as Azure's. Raises KeyRefused, BadRequest."""
+    """The key in the headers. Raises KeyRefused, BadRequest."""
     if scope["query_string"] and _IN_ADDRESS.search(scope["query_string"]):
         # Addresses are written down by every proxy and browser on the way.
         raise BadRequest("a key must not stand in the address, where logs would keep it: send Authorization: Bearer")
-    found: list[bytes] = []
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, token = value.partition(b" ")
-            if kind.lower() == b"bearer":
-                found.append(token.strip())
-        elif name in (b"x-api-key", b"api-key"):
-            found.append(value.strip())
-    # A client may send another service's key besides.
-    shown = next((each for each in found if each.startswith(b"tl_")), found[0] if found else b"")
+    shown = key_shown(scope)
     if not shown:
         raise KeyRefused("this gateway asks for a key: send it as Authorization: Bearer tl_...")
-    return shown[: SHOWN_LONGEST + 1].decode("latin-1")
+    return shown
 
 
 def _headers(grant: Grant) -> list[tuple[bytes, bytes]]:

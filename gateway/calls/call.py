@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from gateway.calls import gateway_codec
+from gateway.calls.carried import CarriedIn
 from gateway.calls.commands import (
     Asked,
     ChangeMode,
@@ -56,10 +57,17 @@ from gateway.calls.history import Item
 from gateway.calls.lead import Lead
 from gateway.calls.leg import Leg, Line
 from gateway.calls.realtime import RealtimeCodec
-from gateway.calls.transport import ClientMessage, Transport
+from gateway.calls.session import Settings, unheard_of
+from gateway.calls.transport import FRAME, ClientMessage, Transport
 
 log = logging.getLogger(__name__)
 
+AHEAD = 30.0
+"""Seconds that audio in events may come ahead of real time; what comes faster waits in the socket."""
+BREATH = 50
+"""Pieces of the mic put in at once, a second's worth, before others have their turn."""
+SOON = 100
+"""Turns of the loop in which a leg hears what is in the mic."""
 FAREWELL = 0.9
 """Seconds that closing what a call opened may take before it is said to be slow."""
 
@@ -77,7 +85,11 @@ class Call:
         self._transport, self._codec = transport, codec
         self.lead = Lead(line, legs, line.route.start, line.route.switch)
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.owner: str | None = None
+        """The key that may ask for it, by its id."""
         self._active = asyncio.get_running_loop().time()
+        self._carried = CarriedIn()
+        self._appended = 0.0  # when what was appended so far would have been spoken, by the loop's clock
 
     @property
     def leg(self) -> Leg:
@@ -118,7 +130,7 @@ class Call:
         finally:
             self.tell(CallEnded(reason))
             self.line.playout.flush()
-            await self._transport.aclose()
+            await self._transport.aclose(reason)
             log.info("call %s ended: %s", self.id, reason)
 
     def _speak(self, count: int) -> bytes | None:
@@ -167,14 +179,55 @@ class Call:
     async def _read(self) -> None:
         await self.lead.ready.wait()
         async for message in self._transport.inbox.reader():
-            self._active = asyncio.get_running_loop().time()
             try:
                 if message.label == "gateway":
+                    self._active = asyncio.get_running_loop().time()
                     self._do_ours(message)
                 else:
-                    self._do(decode(message.text))
+                    await self._obey(message)
             except Rejected as wrong:
                 self._refuse(message, wrong)
+
+    async def _obey(self, message: ClientMessage) -> None:
+        if message.binary:
+            raise Rejected("invalid_event", "events are JSON text, and this was a binary message")
+        command = decode(message.text)
+        if isinstance(command, InputAppend):
+            await self._append(command)
+            return
+        self._active = asyncio.get_running_loop().time()
+        if self._transport.audio_in_events and isinstance(command, (InputCommit, InputClear, SessionUpdate)):
+            await self._hear_all(command)
+        self._do(command)
+
+    async def _append(self, command: InputAppend) -> None:
+        if not self._transport.audio_in_events:
+            message = "the caller's audio comes by WebRTC in this call"
+            raise Rejected("invalid_value", message, "type", command.event_id)
+        loop, began = asyncio.get_running_loop(), self.line.mic.end
+        form = self.line.session.settings.audio.input.format
+        try:
+            for piece in self._carried.feed(command.audio, form):
+                self.line.mic.put(piece)
+                if (self.line.mic.end - began) % BREATH == 0:
+                    await asyncio.sleep(0)
+        except Rejected as wrong:
+            raise Rejected(wrong.code, wrong.message, wrong.param, command.event_id) from None
+        self._appended = max(self._appended, loop.time()) + (self.line.mic.end - began) * FRAME
+        if (early := self._appended - AHEAD - loop.time()) > 0:
+            await asyncio.sleep(early)
+
+    async def _hear_all(self, command: InputCommit | InputClear | SessionUpdate) -> None:
+        """What was appended before is heard before the command is done."""
+        if self.line.session.turn_detection is None and isinstance(command, InputCommit):
+            for piece in self._carried.finish():
+                self.line.mic.put(piece)
+        elif isinstance(command, InputClear):
+            self._carried.clear()
+        for _ in range(SOON):
+            if self.leg.heard_to >= self.line.mic.end:
+                return
+            await asyncio.sleep(0)
 
     def _refuse(self, message: ClientMessage, wrong: Rejected) -> None:
         if message.label == "gateway":
@@ -198,8 +251,11 @@ class Call:
 
     def _do(self, command: Command) -> None:
         leg, event_id = self.leg, command.event_id
+        if not self.line.session.answers and not isinstance(command, (SessionUpdate, InputCommit, InputClear)):
+            raise Rejected("invalid_value", "a transcription session only hears", "type", event_id)
         match command:
             case SessionUpdate(session=settings):
+                self._check_update(settings, event_id)
                 self.line.session = self.line.session.updated(settings)
                 leg.configure()
                 self.tell(SessionChanged(self.line.session))
@@ -221,8 +277,13 @@ class Call:
                     raise Rejected("input_audio_buffer_commit_empty", "no speech since the last turn", None, event_id)
             case InputClear():
                 leg.clear()
-            case InputAppend():
-                raise Rejected("invalid_value", "the caller's audio comes by WebRTC in this call", "type", event_id)
+
+    def _check_update(self, settings: Settings, event_id: str | None) -> None:
+        kind = self.line.session.settings.type
+        if settings.type != kind:
+            raise Rejected("invalid_value", f"this session is of type {kind}", "session.type", event_id)
+        if kind == "transcription" and (unknown := unheard_of(settings)) is not None:
+            raise Rejected("unknown_parameter", f"{unknown}: unknown field", unknown, event_id)
 
     def _do_item(self, command: ItemCreate | ItemDelete | ItemRetrieve | ItemTruncate) -> None:
         history = self.line.history

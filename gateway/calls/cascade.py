@@ -29,11 +29,13 @@ from gateway.calls.events import (
 from gateway.calls.history import Item
 from gateway.calls.leg import VAD_FRAME, Handover, Line
 from gateway.calls.reply import Reply
-from gateway.calls.session import SemanticVad, ServerVad, TurnDetection
+from gateway.calls.session import SemanticVad
 from gateway.calls.timeline import Turn
 from gateway.calls.transcriber import CallerTurn, Transcriber
 from gateway.calls.transport import FRAME, MIC_RATE
-from gateway.calls.turns import Ended, Paused, Resumed, Sign, Started, TurnDetector, TurnRules
+from gateway.calls.turns import Ended, Paused, Resumed, Sign, Started, TurnDetector
+from gateway.calls.utterance import REMEMBERED
+from gateway.calls.wanted import heard_by, rules_of
 from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.errors import GatewayError
 from gateway.routing.engine import Answer
@@ -58,9 +60,10 @@ class Cascade:
         self._heard_to = 0  # the piece of the mic after the last one heard
         self._turn_from = 0  # where the turn that is open began
         self._detector = TurnDetector(rules_of(line.session.turn_detection, line.rules.turns))
-        self._transcriber = Transcriber(line.engine, line.route.stt, line.route.language, self, line.session.id)
+        self._transcriber = Transcriber(line.engine, *heard_by(line), self, line.session.id)
         self._turn: CallerTurn | None = None
         self._reply: Reply | None = None
+        self._replies: deque[Reply] = deque(maxlen=REMEMBERED)
         self._reply_task: asyncio.Task[None] | None = None
         self._owed: Turn | None = None  # a turn to be answered once the answer that may not be interrupted is made
         self._spare: Turn | None = None  # a turn that waits for the client to ask for its answer
@@ -81,7 +84,7 @@ class Cascade:
             await self._serving.wait()
             if self._handed.answer:
                 self._start(Reply(self._line, self._line.timeline.turn(), going_on=self._handed.cut))
-            elif self._line.route.greeting and not len(self._line.history):
+            elif self._line.route.greeting and self._line.session.answers and not len(self._line.history):
                 self._start(Reply(self._line, self._line.timeline.turn(), script=self._line.route.greeting))
 
     def serve(self, handover: Handover) -> None:
@@ -97,6 +100,10 @@ class Cascade:
         return Handover(self._heard_to, answer=owed or failed, cut=reply is not None and reply.broken)
 
     # commands
+
+    @property
+    def heard_to(self) -> int:
+        return self._heard_to
 
     @property
     def busy(self) -> bool:
@@ -116,6 +123,7 @@ class Cascade:
     def configure(self) -> None:
         """The session changed."""
         self._detector.rules = rules_of(self._line.session.turn_detection, self._line.rules.turns)
+        self._transcriber.configure(*heard_by(self._line))
 
     def commit(self) -> bool:
         if self._turn is None:
@@ -157,7 +165,12 @@ class Cascade:
         return stopped
 
     def truncate(self, item_id: str, seconds: float) -> bool:
-        return self._reply is not None and self._reply.item_id == item_id and self._reply.truncate(seconds)
+        reply = next((each for each in self._replies if each.item_id == item_id), None)
+        if reply is None:
+            return False
+        if self._line.playout.as_made and (reply.making or reply.playing):
+            self.interrupt("client_cancelled")  # they stopped playing it
+        return reply.truncate(seconds)
 
     # mic
 
@@ -178,6 +191,9 @@ class Cascade:
             self._hear(piece, reader.at)
 
     def _hear(self, piece: Audio, at: float) -> None:
+        if self._line.chosen_mic and self._line.session.turn_detection is None:
+            self._take_whole(piece, at)
+            return
         self._keep(piece)
         self._rest += piece.pcm
         while len(self._rest) >= FRAME_BYTES:
@@ -187,6 +203,14 @@ class Cascade:
             if self._detector.in_speech:
                 self._last_voiced = at
             self._act(sign)
+
+    def _take_whole(self, piece: Audio, at: float) -> None:
+        """All that comes is of the turn that the client will commit."""
+        if self._turn is None:
+            self._open_turn(self._detector.heard)
+        self._put(piece)
+        self._detector.heard += piece.seconds
+        self._last_voiced = at
 
     def _stalled(self) -> None:
         """The mic dried up in the middle of a turn (muted, or packets are missing): time goes on all the same."""
@@ -349,6 +373,7 @@ class Cascade:
     def _start(self, reply: Reply, after_finals: bool = False) -> None:
         assert self._group is not None
         self._reply = reply
+        self._replies.append(reply)
         reply.begin()
         self._reply_task = self._group.create_task(self._run_reply(reply, after_finals))
 
@@ -359,27 +384,3 @@ class Cascade:
         if (owed := self._owed) is not None and self._reply is reply:
             self._owed = None
             self._start(Reply(self._line, owed))
-
-
-_PATIENCE = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.6}
-"""Of `semantic_vad`, by eagerness: what the time-out is multiplied with."""
-
-
-def rules_of(detection: TurnDetection | None, rules: TurnRules) -> TurnRules:
-    """The call's rules as the session wants them."""
-    match detection:
-        case ServerVad():
-            silence = detection.silence_duration_ms / 1000
-            speech = detection.threshold
-            return replace(
-                rules,
-                speech=speech,
-                silence=min(rules.silence, max(0.01, speech - 0.15)),
-                prefix=detection.prefix_padding_ms / 1000,
-                ask_after=min(rules.ask_after, silence),
-                patience=silence,
-            )
-        case SemanticVad():
-            return replace(rules, patience=rules.patience * _PATIENCE[detection.eagerness])
-        case None:
-            return replace(rules, patience=rules.prefix)

@@ -206,7 +206,7 @@ _CODES = {
     "union_tag_invalid": "invalid_value",
 }
 _UNION_PARTS = frozenset(
-    {"realtime", "server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "audio/pcma", "int", "str"}
+    {"realtime", "transcription", "server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "audio/pcma", "int", "str"}
 )
 """What pydantic adds to a location to say which part of a union was tried; no field's name."""
 

@@ -107,10 +107,11 @@ class ItemShown:
 
 @dataclass(frozen=True, slots=True)
 class ItemTruncated:
-    """Of an answer, `seconds` of its sound were heard; the history holds no more than that."""
+    """Of an answer, `seconds` of its sound were heard; the history holds no more than that. `asked`: by the client."""
 
     item_id: str
     seconds: float
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,14 @@ class ResponseSpoke:
 class ResponseText:
     response: Response
     delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseAudio:
+    """More of the answer's sound, where it goes inside the events. `pcm`: s16le at PLAYOUT_RATE."""
+
+    response: Response
+    pcm: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +248,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """`reason`: hangup, peer_gone, idle, expired, error, or the transport's own word."""
+    """`reason`: hangup, peer_gone, idle, expired, shutdown, error, or the transport's own word."""
 
     reason: str
 
@@ -262,6 +271,7 @@ CallEvent = (
     | ResponseBegan
     | ResponseSpoke
     | ResponseText
+    | ResponseAudio
     | ResponseEnded
     | Sounding
     | Sounded

@@ -83,6 +83,10 @@ class Line:
     """Told where a stage of the leg failed and nobody else could do it."""
     leaving: Callable[[float], None] = lambda seconds: None
     """Told where the leg's session will be dropped in so many seconds."""
+    chosen_mic: bool = False
+    """The mic holds what the client chose to send, not whatever goes on around it: in turns that it commits, all of it counts."""
+    stt_named: Callable[[str], str | None] = lambda model: None
+    """The stt route that a transcription session means by a model, if it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,10 @@ class Leg(Protocol):
 
     def handover(self) -> Handover:
         """What is left to do, once `run` is over."""
+
+    @property
+    def heard_to(self) -> int:
+        """The piece of the mic after the last one heard."""
 
     @property
     def busy(self) -> bool:

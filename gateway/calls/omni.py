@@ -30,7 +30,7 @@ from gateway.calls.leg import Handover, Line
 from gateway.calls.session import SemanticVad, ServerVad
 from gateway.calls.timeline import Turn
 from gateway.calls.transport import FRAME, PLAYOUT_RATE
-from gateway.calls.utterance import Utterance
+from gateway.calls.utterance import REMEMBERED, Utterance
 from gateway.contract import events
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
@@ -77,6 +77,7 @@ class Omni:
         self._turn: _HeardTurn | None = None
         self._awaiting: deque[_HeardTurn] = deque()  # committed, and not transcribed
         self._utterance: _Spoken | None = None
+        self._utterances: deque[_Spoken] = deque(maxlen=REMEMBERED)
         self._spare: Turn | None = None  # a turn that waits for the client to ask for its answer
         self._target = ""
         self._owed = False  # the caller's last words are not answered
@@ -116,6 +117,10 @@ class Omni:
         return min(turn.start for turn in turns)
 
     # commands
+
+    @property
+    def heard_to(self) -> int:
+        return self._next
 
     @property
     def busy(self) -> bool:
@@ -171,10 +176,15 @@ class Omni:
         return stopped
 
     def truncate(self, item_id: str, seconds: float) -> bool:
-        utterance = self._utterance
-        if utterance is None or utterance.item_id != item_id or not utterance.truncate(seconds):
+        utterance = next((each for each in self._utterances if each.item_id == item_id), None)
+        if utterance is None:
             return False
-        self._inputs.put(Truncate(seconds))
+        if self._line.playout.as_made and (utterance.making or utterance.playing):
+            self.interrupt("client_cancelled")  # they stopped playing it
+        if not utterance.truncate(seconds):
+            return False
+        if utterance is self._utterance:
+            self._inputs.put(Truncate(seconds))
         return True
 
     # the session
@@ -339,6 +349,7 @@ class Omni:
 
     def _speak(self, turn: Turn, asked: Asked) -> None:
         self._utterance = _Spoken(self._line, turn, asked)
+        self._utterances.append(self._utterance)
         self._utterance.begin()
         self._owed = False
 

@@ -29,10 +29,13 @@ _REMEMBERED = 256
 
 
 class Listener(Protocol):
-    """Told, from within `pull`, what becomes of an answer's sound. Not told again after a flush."""
+    """Told, from within `pull` and `push`, what becomes of an answer's sound. Not told again after a flush."""
 
     def sounding(self) -> None:
         """Its first packet goes out."""
+
+    def made(self, pcm: bytes) -> None:
+        """Where sound goes out as it is made: the next of it, at PLAYOUT_RATE."""
 
     def audible(self) -> None:
         """Its first packet that can be heard goes out: the first of all, or the one after."""
@@ -54,11 +57,16 @@ class Track:
         self._log: deque[tuple[float, int, int]] = deque(maxlen=_REMEMBERED)  # when, first sample, how many
         self._trimmed = 0  # samples of leading silence left out
         self.first_audible: int | None = None
-        self._finished = self._audible_told = False
+        self._finished = self._audible_told = self._begun = False
 
     @property
     def stale(self) -> bool:
         return self.generation != self._playout.generation
+
+    @property
+    def sent(self) -> int:
+        """Samples that the client has, played or not."""
+        return self.ledger.samples if self._playout.as_made else self.handed
 
     @property
     def waiting(self) -> float:
@@ -83,8 +91,18 @@ class Track:
             samples = self._without_lead(samples)
         if len(samples):
             self.ledger.sound(samples, [(word, end - self._trimmed) for word, end in words])
-            self._pieces.append(memoryview(samples.tobytes()))
+            piece = samples.tobytes()
+            self._pieces.append(memoryview(piece))
             self._waiting += len(samples)
+            if self._playout.as_made:
+                self._hand_over(piece)
+
+    def _hand_over(self, piece: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self.listener.sounding()
+        self.listener.made(piece)
+        self._tell_audible(self.ledger.samples)
 
     def retract(self) -> None:
         """Take back what has not gone out of the clause whose sound was coming."""
@@ -93,7 +111,7 @@ class Track:
         start = self.ledger.open_start
         if start is None:
             return
-        kept = max(start, self.handed)
+        kept = max(start, self.sent)
         self._pieces = _head(self._pieces, kept - self.handed)
         self._waiting = kept - self.handed
         self.ledger.retract(kept)
@@ -116,17 +134,21 @@ class Track:
         """At most `count` samples."""
         if not self._waiting:
             return b""
-        if not self.handed:
+        if not self._begun:
+            self._begun = True
             self.listener.sounding()
         taken = _take(self._pieces, min(count, self._waiting))
         samples = len(taken) // SAMPLE_BYTES
         self._log.append((now, self.handed, samples))
         self._waiting -= samples
         self.handed += samples
-        if not self._audible_told and self.first_audible is not None and self.first_audible < self.handed:
+        self._tell_audible(self.handed)
+        return taken
+
+    def _tell_audible(self, sent: int) -> None:
+        if not self._audible_told and self.first_audible is not None and self.first_audible < sent:
             self._audible_told = True
             self.listener.audible()
-        return taken
 
     def told_over(self) -> None:
         if self.handed:
@@ -148,12 +170,17 @@ class Track:
 
 
 class Playout:
-    """`round_trip`: seconds, as the transport measures it. `most`: seconds of speech that may wait here."""
+    """`round_trip`: seconds, as the transport measures it. `most`: seconds of speech that may wait here. `as_made`: the client
+    gets all sound at once and plays it by itself; what is pulled is what it must have played by then."""
 
     def __init__(
-        self, clock: Callable[[], float], round_trip: Callable[[], float] = lambda: 0.0, most: float = 10.0
+        self,
+        clock: Callable[[], float],
+        round_trip: Callable[[], float] = lambda: 0.0,
+        most: float = 10.0,
+        as_made: bool = False,
     ) -> None:
-        self._clock, self._round_trip, self._most = clock, round_trip, most
+        self._clock, self._round_trip, self._most, self.as_made = clock, round_trip, most, as_made
         self.generation = 0
         self.client_delay = CLIENT_DELAY
         self._tracks: deque[Track] = deque()

@@ -1,7 +1,7 @@
 """The Realtime codec: what happens in a call, as OpenAI Realtime (GA) server events. Pure; decoding is in commands.py.
 
-One `RealtimeCodec` per client. It keeps what the protocol makes it keep: the count of events and how much of a transcript
-was told. Audio itself goes by the transport.
+One `RealtimeCodec` per client. It keeps what the protocol makes it keep: the count of events, how much of a transcript was
+told, and where audio goes inside the events (WebSockets), an answer's stream in the format that the session wants.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import orjson
 
+from gateway.calls.carried import CarriedOut
 from gateway.calls.events import (
     CallEvent,
     InputCleared,
@@ -20,6 +21,7 @@ from gateway.calls.events import (
     PartialHeard,
     Problem,
     Response,
+    ResponseAudio,
     ResponseBegan,
     ResponseEnded,
     ResponseSpoke,
@@ -41,8 +43,9 @@ from gateway.contract.events import Usage
 
 
 class RealtimeCodec:
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, audio_in_events: bool = False) -> None:
+        self._session, self._carries = session, audio_in_events
+        self._sound: dict[str, CarriedOut] = {}  # by response
         self._count = 0
         self._transcripts: dict[str, Growing] = {}
 
@@ -72,6 +75,13 @@ class RealtimeCodec:
                 yield from self._item(event)
             case ResponseBegan() | ResponseSpoke() | ResponseText() | ResponseEnded():
                 yield from self._response(event)
+            case ResponseAudio(response, pcm) if self._carries:
+                sound = self._sound.get(response.id)
+                if sound is None:
+                    sound = self._sound[response.id] = CarriedOut(self._session.settings.audio.output.format)
+                yield from _sound(response, sound.feed(pcm))
+            case Sounding() | Sounded() | Silenced() if self._carries:
+                pass  # only where the gateway plays
             case Sounding(response_id):
                 yield {"type": "output_audio_buffer.started", "response_id": response_id}
             case Sounded(response_id):
@@ -121,6 +131,8 @@ class RealtimeCodec:
                 yield {"type": "conversation.item.deleted", "item_id": item_id}
             case ItemShown(item):
                 yield {"type": "conversation.item.retrieved", "item": item_json(item)}
+            case ItemTruncated(asked=False) if self._carries:
+                pass  # the client knows better what it played, and says so
             case ItemTruncated(item_id, seconds):
                 about: Json = {"item_id": item_id, "content_index": 0, "audio_end_ms": _ms(seconds)}
                 yield {"type": "conversation.item.truncated", **about}
@@ -138,6 +150,8 @@ class RealtimeCodec:
             case ResponseText(_, delta):
                 yield {"type": f"{_words(response)}.delta", **_content(response), "delta": delta}
             case ResponseEnded(_, previous):
+                if (sound := self._sound.pop(response.id, None)) is not None:
+                    yield from _sound(response, sound.finish())
                 if response.item_id is not None:
                     yield from _ending(response, previous)
                 yield {"type": "response.done", "response": self._response_json(response)}
@@ -235,6 +249,11 @@ def _ending(response: Response, previous: str | None) -> Iterator[Json]:
     yield {"type": "response.content_part.done", **content, "part": _part(response, response.text)}
     yield {"type": "conversation.item.done", "previous_item_id": previous, "item": item}
     yield {"type": "response.output_item.done", **_output(response), "item": item}
+
+
+def _sound(response: Response, deltas: Iterator[str]) -> Iterator[Json]:
+    for delta in deltas:
+        yield {"type": "response.output_audio.delta", **_content(response), "delta": delta}
 
 
 def _words(response: Response) -> str:

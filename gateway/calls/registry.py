@@ -21,7 +21,7 @@ from gateway.calls.leg import CallRules, Leg, Line, Opens, TurnModel, Vad
 from gateway.calls.omni import Omni
 from gateway.calls.playout import Playout
 from gateway.calls.realtime import RealtimeCodec
-from gateway.calls.session import AudioOut, AudioSettings, Session, Settings
+from gateway.calls.session import AudioOut, AudioSettings, Session, Settings, unheard_of
 from gateway.calls.timeline import Timeline
 from gateway.calls.transport import Transport
 from gateway.contract.errors import BadRequest, GatewayError
@@ -72,17 +72,26 @@ class Registry:
         if self._closing or len(self._calls) >= self._most:
             raise CallsFull(self._most)
         try:
-            return None if session is None else decode_settings(session)
+            given = None if session is None else decode_settings(session)
+            if given is not None and given.type == "transcription" and (unknown := unheard_of(given)) is not None:
+                raise Rejected("unknown_parameter", f"{unknown}: unknown field", unknown)
+            return given
         except Rejected as wrong:
             raise BadRequest(wrong.message, wrong.param) from None
 
     def start(
-        self, route: CallRoute, session: dict[str, Any] | None, transport: Transport, call_id: str | None = None
+        self,
+        route: CallRoute,
+        session: dict[str, Any] | None,
+        transport: Transport,
+        call_id: str | None = None,
+        stt_named: Callable[[str], str | None] = lambda model: None,
     ) -> Call:
-        """The call goes on in a task of its own until somebody hangs up. Raises BadRequest and CallsFull."""
+        """`stt_named`: see Line. The call goes on in a task of its own until somebody hangs up. Raises BadRequest and CallsFull."""
         given = self.check(session)
         call_id = call_id or new_id("rtc")
-        call = self._call(call_id, route, given, transport)
+        call = self._call(call_id, route, given, transport, stt_named)
+        call.owner = paying().key_id
         paying().hold()  # the caller's key pays until the call is over
         task = asyncio.create_task(self._run(call), name=f"call {call_id}")
         self._calls[call_id] = (call, task)
@@ -112,7 +121,7 @@ class Registry:
         self._closing = True
         tasks = [task for _, task in self._calls.values()]
         for call, _ in tuple(self._calls.values()):
-            call.end("hangup")
+            call.end("shutdown")
         if tasks:
             await asyncio.wait(tasks)
 
@@ -126,12 +135,20 @@ class Registry:
             del self._calls[call.id]
             self._directory.unregister(call.id)
 
-    def _call(self, call_id: str, route: CallRoute, given: Settings | None, transport: Transport) -> Call:
+    def _call(
+        self,
+        call_id: str,
+        route: CallRoute,
+        given: Settings | None,
+        transport: Transport,
+        stt_named: Callable[[str], str | None],
+    ) -> Call:
         now = asyncio.get_running_loop().time
         session = Session(new_id("sess"), _settings_of(route), int(time.time() + self._rules.longest), new_id("conv"))
         if given is not None:
             session = session.updated(given)
         told: list[Call] = []
+        carried = transport.audio_in_events
 
         def tell(event: CallEvent) -> None:
             told[0].tell(event)
@@ -142,15 +159,17 @@ class Registry:
             engine=self._engine,
             mic=transport.mic,
             history=History(self._rules.history),
-            playout=Playout(now, lambda: transport.round_trip, self._rules.buffered),
+            playout=Playout(now, lambda: transport.round_trip, self._rules.buffered, carried),
             timeline=Timeline(now),
             tell=tell,
             new_id=new_id,
             vad=self._vad(),
             turn_model=self._turn_model,
             rules=self._rules,
+            chosen_mic=carried,
+            stt_named=stt_named,
         )
-        call = Call(call_id, line, transport, RealtimeCodec(session), _legs(route))
+        call = Call(call_id, line, transport, RealtimeCodec(session, carried), _legs(route))
         told.append(call)
         return call
 

@@ -94,9 +94,10 @@ class AudioSettings(Given):
 
 
 class Settings(Given):
-    """The body of `session.update` and, with all defaults filled in, the state of a session."""
+    """The body of `session.update` and, with all defaults filled in, the state of a session. Of a transcription session, which
+    hears and does not answer, only `audio.input` and `include` are of use."""
 
-    type: Literal["realtime"]
+    type: Literal["realtime", "transcription"]
     model: str | None = None
     output_modalities: Annotated[list[Modality], Field(min_length=1, max_length=1)] = ["audio"]
     instructions: str = ""
@@ -122,14 +123,21 @@ class Session:
     conversation: str = ""
 
     @property
+    def answers(self) -> bool:
+        return self.settings.type == "realtime"
+
+    @property
     def turn_detection(self) -> TurnDetection | None:
         """None: the client says when a turn is over."""
-        return self.settings.audio.input.turn_detection
+        detection = self.settings.audio.input.turn_detection
+        if detection is None or self.answers:
+            return detection
+        return detection.model_copy(update={"create_response": False, "interrupt_response": False})
 
     @property
     def transcribes(self) -> bool:
         """Whether the client wants to be told what the caller said."""
-        return self.settings.audio.input.transcription is not None
+        return not self.answers or self.settings.audio.input.transcription is not None
 
     @property
     def modality(self) -> Modality:
@@ -153,10 +161,24 @@ class Session:
     def as_json(self) -> Json:
         """The whole session object, as clients are told."""
         told = self.settings.model_dump()
+        about: Json = {"id": self.id, "expires_at": self.expires_at}
+        if not self.answers:
+            heard = told["audio"]["input"]
+            for unused in ("create_response", "interrupt_response") if heard["turn_detection"] is not None else ():
+                del heard["turn_detection"][unused]
+            kind = {"type": "transcription", "object": "realtime.transcription_session"}
+            return {**kind, **about, "audio": {"input": heard}, "include": told["include"]}
         for optional in ("reasoning", "parallel_tool_calls"):
             if told[optional] is None:
                 del told[optional]
-        return {**told, "object": "realtime.session", "id": self.id, "expires_at": self.expires_at}
+        return {**told, "object": "realtime.session", **about}
+
+
+def unheard_of(settings: Settings) -> str | None:
+    """The first field given that a transcription session does not have, from the event's top."""
+    if strange := sorted(settings.model_fields_set - {"type", "audio", "include"}):
+        return f"session.{strange[0]}"
+    return "session.audio.output" if "output" in settings.audio.model_fields_set else None
 
 
 _NESTED = ("audio", "input", "output")

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from gateway.calls.leg import Opens
 from gateway.calls.timeline import Turn
-from gateway.calls.transport import MIC_RATE
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import GatewayError, Unavailable
@@ -64,9 +63,10 @@ class Hearing(Protocol):
 
 
 class Transcriber:
-    def __init__(self, engine: Opens, route: str, language: str | None, hearing: Hearing, sticky: str) -> None:
+    def __init__(self, engine: Opens, route: str, request: TranscribeRequest, hearing: Hearing, sticky: str) -> None:
         self._engine, self._route, self._hearing, self._sticky = engine, route, hearing, sticky
-        self._request = TranscribeRequest(MIC_RATE, language)
+        self._request = request
+        self._streaming: asyncio.Timeout | None = None
         self._turns: deque[CallerTurn] = deque()  # committed and waiting for their text; the last may be open
         self._unsettled: deque[Input] = deque()  # what was put in since the last final
         self._kept = 0.0
@@ -80,6 +80,14 @@ class Transcriber:
     def waiting(self) -> bool:
         """Whether a committed turn has no text yet."""
         return any(turn.committed for turn in self._turns)
+
+    def configure(self, route: str, request: TranscribeRequest) -> None:
+        """Another route, or another request: the stream that is open is replaced, and what it had not settled said again."""
+        if (route, request) == (self._route, self._request):
+            return
+        self._route, self._request = route, request
+        if self._streaming is not None and not self._streaming.expired():
+            self._streaming.reschedule(0.0)
 
     async def settled(self) -> None:
         """Returns when every committed turn has its text, or is lost."""
@@ -117,12 +125,27 @@ class Transcriber:
         failures = 0
         while True:
             error = await self._stream()
+            if error is None:
+                continue
             failures = 1 if self._progress else failures + 1
             self._blame(error)
             await self._rest(min(MOST_BACKOFF, BACKOFF * 2.0 ** min(failures, 10)))
 
-    async def _stream(self) -> GatewayError:
-        """One stream, from open to its failure."""
+    async def _stream(self) -> GatewayError | None:
+        """One stream, from open to its failure; None if another is wanted."""
+        try:
+            async with asyncio.timeout(None) as self._streaming:
+                return await self._stream_on()
+        except TimeoutError:
+            if self._streaming is None or not self._streaming.expired():
+                raise
+            if self._turns:
+                self._forget()
+            return None
+        finally:
+            self._streaming = None
+
+    async def _stream_on(self) -> GatewayError:
         self._channel = channel = Channel[Input](KEPT + 30.0)
         self._progress = False
         self._wanted.clear()
@@ -181,11 +204,16 @@ class Transcriber:
         """A stream failed: the turn that waited for it has one try less. What it had heard of it is void."""
         if not self._turns:
             return
-        turn = self._turns[0]
-        turn.finals, turn.partial = [], ""
+        turn = self._forget()
         turn.tries += turn.committed
         if turn.tries >= TRIES:
             self._hearing.lost(self._settle(), error)
+
+    def _forget(self) -> CallerTurn:
+        """What was heard of the first turn by a stream that is no more is void."""
+        turn = self._turns[0]
+        turn.finals, turn.partial = [], ""
+        return turn
 
     def _put(self, item: Input) -> None:
         self._unsettled.append(item)

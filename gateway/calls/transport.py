@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -27,6 +27,13 @@ class ClientMessage:
 
     label: Label
     text: str
+    binary: bool = False
+    """It was no text at all."""
+
+
+class Inbox(Protocol):
+    def reader(self) -> AsyncIterator[ClientMessage]:
+        """What the client sent, in order, until it is gone."""
 
 
 class Transport(Protocol):
@@ -37,7 +44,12 @@ class Transport(Protocol):
     """
 
     mic: Channel[Audio]
-    inbox: Channel[ClientMessage]
+    audio_in_events: bool
+    """Audio goes inside the events (a WebSocket): whoever reads `inbox` puts the caller's into `mic`, and what `play` is given is
+    only the clock by which the client plays what it was sent."""
+
+    @property
+    def inbox(self) -> Inbox: ...
 
     def play(self, speaker: Speaker) -> None:
         """From now on, what goes out is what `speaker` gives."""
@@ -55,5 +67,5 @@ class Transport(Protocol):
     async def wait_closed(self) -> str:
         """Returns the reason, once the caller is gone or `aclose` was called."""
 
-    async def aclose(self) -> None:
-        """Say goodbye and free everything. Again is a no-op."""
+    async def aclose(self, reason: str = "") -> None:
+        """Say goodbye, and why, and free everything. Again is a no-op."""

@@ -16,6 +16,7 @@ from gateway.calls.events import (
     Measured,
     Problem,
     Response,
+    ResponseAudio,
     ResponseBegan,
     ResponseEnded,
     ResponseSpoke,
@@ -35,6 +36,10 @@ from gateway.contract.errors import GatewayError
 from gateway.contract.events import FinishReason, Usage
 
 log = logging.getLogger(__name__)
+
+
+REMEMBERED = 4
+"""Answers that the client may still truncate: word of one may come when the next has begun."""
 
 
 class Utterance:
@@ -61,6 +66,11 @@ class Utterance:
         """What makes it failed; the caller may have heard part of it."""
         return self._failure is not None
 
+    @property
+    def playing(self) -> bool:
+        """Whether there is more of it to be heard."""
+        return self.track is not None and not self.track.over and not self.track.stale
+
     def begin(self) -> None:
         self._line.tell(ResponseBegan(self.response))
 
@@ -81,17 +91,20 @@ class Utterance:
 
     def truncate(self, seconds: float) -> bool:
         """The client says so much of it was played. It may know better than our estimate, never more than was sent."""
-        if self.track is None or self.item_id is None or self.making or (not self.track.over and not self.track.stale):
+        if self.track is None or self.item_id is None or self.making or self.playing:
             return False
-        if seconds * PLAYOUT_RATE < self.track.handed:
+        if seconds * PLAYOUT_RATE < self.track.sent:
             self._keep_heard(self.track.ledger.heard(int(seconds * PLAYOUT_RATE)).text)
-        self._line.tell(ItemTruncated(self.item_id, min(seconds, self.track.handed / PLAYOUT_RATE)))
+        self._line.tell(ItemTruncated(self.item_id, min(seconds, self.track.sent / PLAYOUT_RATE), asked=True))
         return True
 
     # Listener of the playout
 
     def sounding(self) -> None:
         self._line.tell(Sounding(self.response.id))
+
+    def made(self, pcm: bytes) -> None:
+        self._line.tell(ResponseAudio(self.response, pcm))
 
     def audible(self) -> None:
         self._turn.mark("first_sent")

@@ -89,6 +89,8 @@ class WebRtc:
 class WebRtcTransport:
     """One caller; see gateway.calls.transport.Transport."""
 
+    audio_in_events = False
+
     def __init__(self, peer: RTCPeerConnection, wire: rtc_port.Wire, offer: Offer) -> None:
         loop = asyncio.get_running_loop()
         self.mic: Channel[Audio] = Channel()
@@ -132,7 +134,7 @@ class WebRtcTransport:
     async def wait_closed(self) -> str:
         return await asyncio.shield(self._ended)
 
-    async def aclose(self) -> None:
+    async def aclose(self, reason: str = "") -> None:
         self._end("closed")
         if self._life is not None:
             await asyncio.shield(self._life)

@@ -18,6 +18,7 @@ import httpx
 from gateway.access.access import Access
 from gateway.access.key import Key, Limits, new_key
 from gateway.access.key_file import KeyFile
+from gateway.api.front_socket import SERVING
 from gateway.app import create_app
 from gateway.config import parse
 from gateway.loader import load
@@ -79,5 +80,5 @@ async def guarded(
     access = Access(file, now=lambda: clock.now, unix=lambda: clock.unix)
     config = parse(ROUTES, "routes.yaml")
     app = create_app(config, load(config, {}), access=access)
-    async with serving(app) as server, plain_http(base_url=server.url, trust_env=False, timeout=30) as http:
+    async with serving(app, **SERVING) as server, plain_http(base_url=server.url, trust_env=False, timeout=30) as http:
         yield Guarded(server.url, http, shown, file, clock, access)

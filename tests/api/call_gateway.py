@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from gateway.api import calls, errors
+from gateway.api.front_socket import SERVING
+from gateway.calls.leg import CallRules
 from gateway.calls.registry import Registry
 from gateway.contract.audio import Audio
 from gateway.contract.events import AudioDelta, Events, Finished, Flushed
@@ -25,7 +27,7 @@ from gateway.state.store import Directory
 from gateway.telemetry.decisions import Decision
 from gateway.telemetry.sample import Sample
 from gateway.transports.webrtc import WebRtc
-from tests.calls.scene import Ear, Knows, Mind, loudness_vad
+from tests.calls.scene import Ear, Knows, Mind, Talker, loudness_vad
 from tests.serving import serving
 from tests.sounds import tone
 
@@ -74,10 +76,11 @@ class CallGateway:
     ear: Ear
     mind: Mind
     voice: Singer
+    talker: Talker
 
     @property
     def streams(self) -> int:
-        return self.ear.open + self.mind.open + self.voice.open
+        return self.ear.open + self.mind.open + self.voice.open + self.talker.open
 
 
 @asynccontextmanager
@@ -87,29 +90,33 @@ async def call_gateway(
     most: int = 50,
     greeting: str = "",
     directory: Directory | None = None,
+    s2s: Talker | None = None,
+    rules: CallRules | None = None,
 ) -> AsyncIterator[CallGateway]:
-    """Routes: `agent` and `other` of kind call, `drowsy` whose tts has no target, and the three kinds they are made of."""
-    ear, mind, voice = Ear(list(stt)), Mind(list(llm)), Singer()
+    """Routes: `agent` and `other` of kind call, `omni` of it too, `drowsy` whose tts has no target, and what they are made of."""
+    ear, mind, voice, talker = Ear(list(stt)), Mind(list(llm)), Singer(), s2s or Talker()
     routes = {
         "listen": Route("listen", "stt", (Target("ear", "one"),), Policy()),
         "chat": Route("chat", "llm", (Target("mind", "one"),), Policy()),
         "say": Route("say", "tts", (Target("voice", "one"),), Policy()),
+        "talk": Route("talk", "s2s", (Target("talker", "one"),), Policy()),
         "mute": Route("mute", "tts", (), Policy(), {"voice/two": "no key"}),
     }
     called = {
         "agent": CallRoute("agent", "listen", "chat", "say", "Be brief.", greeting),
         "other": CallRoute("other", "listen", "chat", "say", "Be long."),
+        "omni": CallRoute("omni", "listen", "chat", "say", s2s="talk", start="omni"),
         "drowsy": CallRoute("drowsy", "listen", "chat", "mute"),
     }
-    engine = Engine(routes, {"ear": ear, "mind": mind, "voice": voice}, NoRecorder())
-    registry = Registry(engine, lambda: loudness_vad, Knows(), most=most, directory=directory)
+    engine = Engine(routes, {"ear": ear, "mind": mind, "voice": voice, "talker": talker}, NoRecorder())
+    registry = Registry(engine, lambda: loudness_vad, Knows(), rules, most=most, directory=directory)
     webrtc = WebRtc(Media(), "127.0.0.1", gone_after=1.0)
     app = FastAPI()
     errors.install(app)
     app.include_router(calls.router(registry, webrtc, routes, lambda: called))
     try:
-        async with serving(app) as server:
-            yield CallGateway(server.url, registry, webrtc, ear, mind, voice)
+        async with serving(app, **SERVING) as server:
+            yield CallGateway(server.url, registry, webrtc, ear, mind, voice, talker)
     finally:
         await registry.aclose()
         await webrtc.aclose()

@@ -133,7 +133,7 @@ async def test_the_route_is_the_urls_then_the_sessions_then_the_first(http: http
 @pytest.mark.parametrize(
     ("model", "status", "code", "says"),
     [
-        ("nobody", 404, "model_not_found", "agent, drowsy, other"),
+        ("nobody", 404, "model_not_found", "agent, drowsy, omni, other"),
         ("chat", 400, "wrong_kind", "kind llm"),
         ("drowsy", 503, "no_target_awake", "no key"),
         ("x" * 300, 400, None, "256"),

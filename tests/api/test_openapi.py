@@ -94,5 +94,7 @@ async def test_every_path_that_is_served_is_described() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
         described = (await http.get("/openapi.json")).json()["paths"]
     served = {route.path.replace(":path}", "}") for router in app.routes for route in router.original_router.routes}  # type: ignore[attr-defined]  # FastAPI's own class
-    untold = {"/", "/console/{name}", "/openapi.json"} | {path for path in served if path.startswith("/v1/responses/")}
+    untold = {"/", "/console/{name}", "/openapi.json", "/v1/realtime"} | {
+        path for path in served if path.startswith("/v1/responses/")
+    }
     assert served - untold == set(described)

@@ -78,10 +78,12 @@ class Ear:
         self.open = self.opened = 0
         self.heard: list[float] = []
         """Seconds of audio in each committed turn."""
+        self.asked: list[TranscribeRequest] = []
 
     async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         self.open += 1
         self.opened += 1
+        self.asked.append(request)
         seconds = 0.0
         try:
             yield Ready()
@@ -266,6 +268,7 @@ class Stage:
     speaker: Speaker = lambda count: None
     sent: list[tuple[float, Label, dict[str, Any]]] = field(default_factory=list)
     closed: bool = False
+    audio_in_events: bool = False
 
     def __post_init__(self) -> None:
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -288,7 +291,7 @@ class Stage:
         if not self._gone.done():
             self._gone.set_result(reason)
 
-    async def aclose(self) -> None:
+    async def aclose(self, reason: str = "") -> None:
         self.closed = True
         self.leave("closed")
         self.mic.close()

@@ -25,6 +25,9 @@ class Diary:
     def sounding(self) -> None:
         self.told.append("sounding")
 
+    def made(self, pcm: bytes) -> None:
+        self.told.append("made")
+
     def audible(self) -> None:
         self.told.append("audible")
 

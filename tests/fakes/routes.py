@@ -23,7 +23,7 @@ from gateway.calls.session import Session as CallSession
 from gateway.calls.session import Settings as CallSettings
 from gateway.calls.timeline import Timeline, Turn
 from gateway.calls.transcriber import CallerTurn, Transcriber
-from gateway.calls.transport import PLAYOUT_RATE
+from gateway.calls.transport import MIC_RATE, PLAYOUT_RATE
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import GatewayError
@@ -168,7 +168,7 @@ class _Call:
 async def transcribed(engine: Engine, names: Sequence[str], targets: list[str] | None = None) -> list[str]:
     """What a call hears of these utterances, turn by turn. `targets`: gets those that served."""
     call = _Call()
-    transcriber = Transcriber(engine, "r", None, call, "call")
+    transcriber = Transcriber(engine, "r", TranscribeRequest(MIC_RATE), call, "call")
     running = asyncio.create_task(transcriber.run())
     try:
         texts = []

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager, suppress
 
 from gateway.calls.timeline import Turn
 from gateway.calls.transcriber import CallerTurn, Transcriber
+from gateway.calls.transport import MIC_RATE
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import GatewayError
 from gateway.contract.events import AnswerEvent, AudioDelta, Events, ProviderEvent, Transcript
-from gateway.contract.requests import Input, Kind, Request
+from gateway.contract.requests import Input, Kind, Request, TranscribeRequest
 from gateway.routing.engine import Answer, Engine
 from gateway.routing.route import Policy, Route, Target
 from gateway.telemetry.recorder import Recorder
@@ -85,7 +86,7 @@ class Listener:
 async def calling(engine: Engine, language: str | None = None) -> AsyncIterator[tuple[Transcriber, Listener]]:
     """What a call has of its speech to text."""
     listener = Listener()
-    transcriber = Transcriber(engine, "speech", language, listener, "call")
+    transcriber = Transcriber(engine, "speech", TranscribeRequest(MIC_RATE, language), listener, "call")
     running = asyncio.create_task(transcriber.run())
     try:
         yield transcriber, listener

@@ -1,0 +1,45 @@
+"""Wanted: what the session asks of a cascade's ears, in their own terms. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.calls.leg import Line
+from gateway.calls.session import SemanticVad, ServerVad, TurnDetection
+from gateway.calls.transport import MIC_RATE
+from gateway.calls.turns import TurnRules
+from gateway.contract.requests import TranscribeRequest
+
+
+def heard_by(line: Line) -> tuple[str, TranscribeRequest]:
+    """The stt route, and what is asked of it. In a session of nothing else, the client says more of what it is to hear."""
+    wanted = line.session.settings.audio.input.transcription
+    if line.session.answers or wanted is None:
+        return line.route.stt, TranscribeRequest(MIC_RATE, line.route.language)
+    route = (line.stt_named(wanted.model) if wanted.model else None) or line.route.stt
+    language = wanted.language or line.route.language
+    return route, TranscribeRequest(MIC_RATE, language, wanted.prompt, keywords=tuple(wanted.keywords or ()))
+
+
+_PATIENCE = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.6}
+"""Of `semantic_vad`, by eagerness: what the time-out is multiplied with."""
+
+
+def rules_of(detection: TurnDetection | None, rules: TurnRules) -> TurnRules:
+    """The call's rules as the session wants them."""
+    match detection:
+        case ServerVad():
+            silence = detection.silence_duration_ms / 1000
+            speech = detection.threshold
+            return replace(
+                rules,
+                speech=speech,
+                silence=min(rules.silence, max(0.01, speech - 0.15)),
+                prefix=detection.prefix_padding_ms / 1000,
+                ask_after=min(rules.ask_after, silence),
+                patience=silence,
+            )
+        case SemanticVad():
+            return replace(rules, patience=rules.patience * _PATIENCE[detection.eagerness])
+        case None:
+            return replace(rules, patience=rules.prefix)
