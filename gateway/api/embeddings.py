@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.routing import Route
 
+from gateway.api.exact import exact
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import Fields, read_object
 from gateway.api.headers import answered_by, asked_for, paid
@@ -48,7 +49,7 @@ def embed_request(body: Fields) -> EmbedRequest:
     """Raises BadRequest."""
     refuse_ours(body)
     return EmbedRequest(
-        _inputs(body), body.whole("dimensions", 1, 1 << 20), body.text("user", LONGEST_NAME), body.mapping
+        _inputs(body), body.whole("dimensions", 1, 1 << 20), body.text("user", LONGEST_NAME), exact(body)
     )
 
 

@@ -32,7 +32,7 @@ async def read_object(exchange: Exchange) -> Fields:
     if containers > DEEPEST:
         await asyncio.sleep(0)
         _measure_depth(parsed)
-    return Fields(parsed)
+    return Fields(parsed, raw=data)
 
 
 def _is_json(kind: bytes) -> bool:
@@ -69,12 +69,13 @@ def _measure_depth(parsed: object) -> None:
 
 
 class Fields:
-    """An object of the body. `path`: what its fields' names begin with, such as `messages[0].`. Absent and null are the same."""
+    """An object of the body. `path`: what its fields' names begin with, such as `messages[0].`; `raw`: the bytes of a whole body.
+    Absent and null are the same."""
 
-    __slots__ = ("mapping", "path")
+    __slots__ = ("mapping", "path", "raw")
 
-    def __init__(self, mapping: Mapping[str, object], path: str = "") -> None:
-        self.mapping, self.path = mapping, path
+    def __init__(self, mapping: Mapping[str, object], path: str = "", raw: bytes = b"") -> None:
+        self.mapping, self.path, self.raw = mapping, path, raw
 
     def text(self, name: str, most: int | None = None) -> str | None:
         """A string of at most `most` characters."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import orjson
 
+from gateway.api.exact import exact
 from gateway.api.fields import Fields
 from gateway.api.responses_items import Conversation
 from gateway.api.urls import why_not
@@ -35,7 +36,7 @@ def response_request(body: Fields) -> ChatRequest:
         temperature=body.number("temperature", 0.0, 2.0),
         top_p=body.number("top_p", 0.0, 1.0),
         stream=body.flag("stream"),
-        body=body.mapping,
+        body=exact(body),
         tool_choice=_tool_choice(body, untyped),
         parallel_tool_calls=body.maybe_flag("parallel_tool_calls"),
         format=_format(body),

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.access.grant import Grant
+from gateway.api.exact import exact
 from gateway.api.fields import Fields
 from gateway.api.urls import why_not
 from gateway.contract.encoding import BadAudio, decode
@@ -85,7 +86,7 @@ def chat_request(body: Fields) -> ChatRequest:
     if not typed.get("messages"):
         raise body.fault("messages", "must be an array of at least one message")
     typed.setdefault("stream", False)
-    return ChatRequest(**typed, body=body.mapping, untyped=tuple(untyped))
+    return ChatRequest(**typed, body=exact(body), untyped=tuple(untyped))
 
 
 def _tool_choice(body: Fields, untyped: list[str]) -> ToolChoice | None:
