@@ -111,7 +111,7 @@ def create_app(
 
     live = Reload(config, loaded, renew)
     closing = AsyncExitStack()
-    secrets = Secrets()
+    secrets = Secrets(access.unix)
     calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host, store, secrets) if loaded.calls else None
 
     @asynccontextmanager

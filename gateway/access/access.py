@@ -66,6 +66,11 @@ class Access:
             self._learn(self._spent.sync({}, unix()), {})
 
     @property
+    def unix(self) -> Callable[[], float]:
+        """The clock that keys expire by."""
+        return self._clocks.unix
+
+    @property
     def keys(self) -> int:
         """How many there are that are still good."""
         return sum(key.why_not(self._clocks.unix()) is None for key in self._ring.keys.values())

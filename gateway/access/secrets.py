@@ -1,6 +1,6 @@
 """Secrets: `ek_` keys that a server makes for a browser, each for one kind of session and a few minutes.
 
-    value, expires = secrets.make("1f0c93ab", {"type": "realtime", "model": "agent"}, 600)
+    value, expires = secrets.make("1f0c93ab", "agent", {"type": "realtime"}, 600)
     secret = secrets.find(value)            # raises KeyRefused
 
 They live in this process and die with it. Of the value only a hash is kept.
@@ -26,10 +26,11 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """`key_id`: who pays, None where no keys are asked for; `session`: what a connection made with it begins with, its route as
-    `model`; `expires`: Unix seconds."""
+    """`key_id`: who pays, None where no keys are asked for; `session`: what a connection made with it begins with; `expires`: Unix
+    seconds."""
 
     key_id: str | None
+    route: str
     session: Mapping[str, Any] = field(repr=False)
     expires: float
 
@@ -39,14 +40,14 @@ class Secrets:
         self._unix = unix
         self._known: dict[bytes, Secret] = {}
 
-    def make(self, key_id: str | None, session: Mapping[str, Any], seconds: int) -> tuple[str, Secret]:
+    def make(self, key_id: str | None, route: str, session: Mapping[str, Any], seconds: int) -> tuple[str, Secret]:
         """What the client shows, and what it stands for. Raises LimitReached."""
         now = self._unix()
         self._known = {digest: each for digest, each in self._known.items() if each.expires > now}
         if len(self._known) >= MOST:
             soonest = min(each.expires for each in self._known.values())
             raise LimitReached(f"{MOST} client secrets at once, of all keys together", soonest - now)
-        value, secret = PREFIX + random.token_hex(24), Secret(key_id, session, now + seconds)
+        value, secret = PREFIX + random.token_hex(24), Secret(key_id, route, session, now + seconds)
         self._known[digest_of(value)] = secret
         return value, secret
 

@@ -1,6 +1,8 @@
 """Calls over HTTP: OpenAI's `/v1/realtime/calls`, WHIP (RFC 9725) on the same paths, and `/v1/calls/{id}`, which is ours.
 
     WS     /v1/realtime                     a call without WebRTC: see realtime.py
+    POST   /v1/realtime/client_secrets      a key for one browser: see client_secrets.py
+    GET    /v1/realtime/ice_servers         what a browser should be told beside it: nothing, now
     POST   /v1/realtime/calls               an offer; 201, the answer, and where the call is
     PATCH  /v1/realtime/calls/{id}          more candidates (application/trickle-ice-sdpfrag)
     DELETE /v1/realtime/calls/{id}          hang up; so does POST .../hangup
@@ -28,6 +30,7 @@ from starlette.routing import WebSocketRoute
 
 from gateway.access.secrets import Secrets
 from gateway.api.call_routes import CallRoutes
+from gateway.api.client_secrets import ClientSecrets, bound, secret_of
 from gateway.api.cors import Open
 from gateway.api.errors import Failure
 from gateway.api.exchange import Endpoint, Exchange, Watch
@@ -57,8 +60,8 @@ def router(
     secrets: Secrets | None = None,
 ) -> APIRouter:
     """`routes`: the engine's; `calls`: the routes of kind call, as they are now."""
-    known = CallRoutes(routes, calls)
-    served = Calls(registry, webrtc, known)
+    known, secrets = CallRoutes(routes, calls), secrets or Secrets()
+    served, made = Calls(registry, webrtc, known, secrets), ClientSecrets(registry, known, secrets)
 
     def path(path: str, name: str, accepts: str = "", **handlers: Callable[[Exchange], Awaitable[None]]) -> Path:
         async def handle(exchange: Exchange) -> None:
@@ -71,6 +74,8 @@ def router(
     return APIRouter(
         routes=[
             WebSocketRoute("/v1/realtime", Realtime(registry, known, secrets, watch), name="realtime"),
+            path("/v1/realtime/client_secrets", "client_secrets", POST=made.make),
+            path("/v1/realtime/ice_servers", "ice_servers", GET=_no_ice_servers),
             path("/v1/realtime/calls", "calls", _SDP, POST=served.offer),
             path("/v1/realtime/calls/{call_id}", "call", PATCH=served.trickle, DELETE=served.hang_up),
             path("/v1/realtime/calls/{call_id}/hangup", "call_hangup", POST=served.hang_up),
@@ -87,19 +92,19 @@ class _Offer:
 
 
 class Calls:
-    def __init__(self, registry: Registry, webrtc: WebRtc, routes: CallRoutes) -> None:
-        self._registry, self._webrtc, self._routes = registry, webrtc, routes
+    def __init__(self, registry: Registry, webrtc: WebRtc, routes: CallRoutes, secrets: Secrets) -> None:
+        self._registry, self._webrtc, self._routes, self._secrets = registry, webrtc, routes, secrets
         self._transports: weakref.WeakValueDictionary[str, WebRtcTransport] = weakref.WeakValueDictionary()
 
     async def offer(self, exchange: Exchange) -> None:
         """Everything that can be wrong is found before there is a connection."""
         given = await _read_offer(exchange)
         try:
-            route = self._routes.call(_model(exchange, given.session), exchange.grant)
-            self._registry.check(given.session)
+            route, session = self._wanted(exchange, given)
+            self._registry.check(session)
             transport, answer = await self._webrtc.answer(given.sdp)
             try:
-                call = self._registry.start(route, given.session, transport)
+                call = self._registry.start(route, session, transport)
             except BaseException:
                 await transport.aclose()
                 raise
@@ -112,6 +117,13 @@ class Calls:
         location = (b"location", f"/v1/realtime/calls/{call.id}".encode())
         kind = _preferred(exchange.header(b"accept") or b"", given.kind)
         await exchange.reply(201, answer.encode(), kind.encode(), (location, (b"accept-patch", _FRAGMENT.encode())))
+
+    def _wanted(self, exchange: Exchange, given: _Offer) -> tuple[CallRoute, dict[str, Any] | None]:
+        secret = secret_of(exchange.scope, self._secrets)
+        if secret is None:
+            return self._routes.call(_model(exchange, given.session), exchange.grant), given.session
+        named = _model(exchange, given.session)
+        return bound(secret, named, self._routes, exchange.grant), {**(given.session or {}), **secret.session}
 
     async def trickle(self, exchange: Exchange) -> None:
         if _content_type(exchange) != _FRAGMENT:
@@ -169,6 +181,12 @@ class Calls:
         if held is not None and held.owner == key_id:
             raise CallElsewhere(held.replica, held.url)
         raise BadRequest("there is no such call, or it is over", status=404)
+
+
+async def _no_ice_servers(exchange: Exchange) -> None:
+    """Calls need none: the answer names every address of the gateway's."""
+    await exchange.read(BODY_LIMIT)
+    await exchange.reply(200, b'{"ice_servers":[]}')
 
 
 def _model(exchange: Exchange, session: dict[str, Any] | None) -> str | None:

@@ -162,6 +162,17 @@ _LOOKING: Json = {
 _HANG_UP: Json = {"summary": "Hang up.", "responses": {"200": {"description": "It is over."}, **_errors()}}
 _MODE: Json = {"type": "object", "required": ["mode"], "properties": {"mode": text(enum=["cascaded", "omni"])}}
 _CALLS: Json = {
+    "/v1/realtime/client_secrets": {
+        "post": {
+            "summary": "A key for one browser, one kind of session, and a few minutes.",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ANY}}},
+            "responses": {
+                "200": {"description": "It.", "content": {"application/json": {"schema": _ANY}}},
+                **_errors(),
+            },
+        },
+    },
+    "/v1/realtime/ice_servers": _get("ICE servers for a call: none, now."),
     "/v1/realtime/calls": {
         "post": {
             "summary": "An offer of WebRTC (WHIP, or OpenAI's form).",

@@ -17,14 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.types import Receive, Scope, Send
 
 from gateway.access.grant import Grant, paying
-from gateway.access.secrets import PREFIX, Secret, Secrets
+from gateway.access.secrets import Secrets
 from gateway.api.call_routes import CallRoutes
+from gateway.api.client_secrets import bound, secret_of
 from gateway.api.errors import Failure
 from gateway.api.exchange import Watch
-from gateway.api.shown import key_shown
 from gateway.api.socket_errors import MissingModel, accept, say, say_why
 from gateway.calls.registry import CallsFull, Registry, new_id
-from gateway.contract.errors import BadRequest, GatewayError, RouteNotAllowed
+from gateway.contract.errors import BadRequest, GatewayError
 from gateway.routing.route import CallRoute
 from gateway.transports.websocket import WebSocketTransport
 
@@ -83,27 +83,12 @@ class Realtime:
             raise BadRequest(f"'model' must be a string of at most {LONGEST_NAME} characters", "model")
         secret = secret_of(scope, self._secrets)
         if secret is not None:
-            return self._bound(secret, name, grant)
+            return bound(secret, name, self._routes, grant), dict(secret.session)
         if query.get("intent") == "transcription":
             return self._routes.hearing(name, grant), {"type": "transcription"}
         if name is None:
             raise MissingModel
         return self._routes.call(name, grant), None
-
-    def _bound(self, secret: Secret, name: str | None, grant: Grant) -> tuple[CallRoute, dict[str, Any]]:
-        session = dict(secret.session)
-        if session["type"] == "transcription":
-            bound = str(session["audio"]["input"]["transcription"]["model"])
-            return self._routes.hearing(bound, grant), session
-        if name not in (None, session["model"]):
-            raise RouteNotAllowed(str(name), [session["model"]])
-        return self._routes.call(session["model"], grant), session
-
-
-def secret_of(scope: Scope, secrets: Secrets) -> Secret | None:
-    """The client secret that was shown. Raises KeyRefused if it is no good (any more)."""
-    shown = key_shown(scope)
-    return secrets.find(shown) if shown.startswith(PREFIX) else None
 
 
 def _query(scope: Scope) -> Mapping[str, str]:

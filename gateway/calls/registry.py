@@ -21,7 +21,7 @@ from gateway.calls.leg import CallRules, Leg, Line, Opens, TurnModel, Vad
 from gateway.calls.omni import Omni
 from gateway.calls.playout import Playout
 from gateway.calls.realtime import RealtimeCodec
-from gateway.calls.session import AudioOut, AudioSettings, Session, Settings, unheard_of
+from gateway.calls.session import AudioOut, AudioSettings, Json, Session, Settings, unheard_of
 from gateway.calls.timeline import Timeline
 from gateway.calls.transport import Transport
 from gateway.contract.errors import BadRequest, GatewayError
@@ -78,6 +78,11 @@ class Registry:
             return given
         except Rejected as wrong:
             raise BadRequest(wrong.message, wrong.param) from None
+
+    def described(self, route: CallRoute, session: dict[str, Any]) -> Json:
+        """What such a session would be, as clients are told. Raises as `check` does."""
+        given, whole = self.check(session), Session(new_id("sess"), _settings_of(route))
+        return (whole if given is None else whole.updated(given)).as_json()
 
     def start(
         self,
