@@ -13,7 +13,6 @@ from gateway.contract.events import Events
 from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRequest
 from providers import _openai_speech, _openai_uploads, _options
 from providers._openai_languages import code
-from providers._openai_listening import listen
 from providers._openai_speech import LONGEST, Voicing
 from providers._openai_uploads import FORMS, Form, form_of
 from providers._openai_upstream import Upstream
@@ -46,6 +45,8 @@ class Speech:
 
     def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         if self._live(model, request):
+            from providers._openai_listening import listen  # text alone does without what it needs
+
             return listen(self._upstream, model, request, inputs)
         return _openai_uploads.transcribe(self._upstream, model, request, inputs, self._form or form_of(model))
 

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Literal
 
-import numpy as np
-
 from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.errors import ProviderError
 from gateway.contract.events import Events, Finished, Ready, Transcript, Usage
@@ -116,6 +114,8 @@ def cut(start: float, pcm: bytes, rate: int) -> Iterator[tuple[Piece, bytes]]:
 def _quiet(pcm: bytes, rate: int) -> int:
     """The byte in the middle of the quietest fifth of a second."""
     frame = rate // 50
+    import numpy as np  # text alone does without it
+
     samples = np.frombuffer(pcm, "<i2")
     loud = np.abs(samples[: len(samples) // frame * frame].astype(np.float32)).reshape(-1, frame).mean(axis=1)
     return (int(np.convolve(loud, np.full(10, 0.1), "same").argmin()) * frame + frame // 2) * SAMPLE_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.contract.client import Answer, Client, drain, read_up_to
@@ -14,8 +14,10 @@ from gateway.contract.events import Events, ProviderEvent
 from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.sse import EventTooLarge, ServerEvents
-from gateway.contract.websocket import Socket, open_socket
 from providers import _openai_errors as errors
+
+if TYPE_CHECKING:
+    from gateway.contract.websocket import Socket
 
 ANSWER_LIMIT = 64 << 20
 ERROR_LIMIT = 64 << 10
@@ -112,6 +114,8 @@ class Upstream:
         """A WebSocket at the same place. Raises ProviderError."""
         address = self._url(path, model).replace("http", "ws", 1)
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
+        from gateway.contract.websocket import open_socket  # text alone does without its library
+
         return await open_socket(self.name, address, headers, judge=self._judged)
 
     def failed(self, error: object) -> ProviderError:

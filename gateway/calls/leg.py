@@ -6,7 +6,7 @@ A leg works on the call's `Line`, which outlives it: changing mode, or losing a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,9 +36,16 @@ class Opens(Protocol):
     """What a call needs of routing.Engine."""
 
     def open(
-        self, route: str, request: Request, inputs: Channel[Input] | None = None, *, sticky: str | None = None
+        self,
+        route: str,
+        request: Request,
+        inputs: Channel[Input] | None = None,
+        *,
+        sticky: str | None = None,
+        avoid: Collection[str] = (),
     ) -> AbstractAsyncContextManager[Answer]:
-        """`sticky`: the call's own key, so that its voice and its model do not change with every answer."""
+        """`sticky`: the call's own key, so that its voice and its model do not change with every answer; `avoid`: targets that
+        are asked last."""
 
 
 class TurnModel(Protocol):

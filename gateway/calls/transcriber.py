@@ -72,6 +72,8 @@ class Transcriber:
         self._kept = 0.0
         self._channel: Channel[Input] | None = None
         self._wanted = asyncio.Event()  # there is something to transcribe
+        self._target: str | None = None
+        self._failed: set[str] = set()  # targets whose streams failed since one last understood something
         self._progress = False  # the stream that is open, or was last, transcribed something
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -152,7 +154,10 @@ class Transcriber:
         for item in self._unsettled:
             channel.put(item)
         try:
-            async with self._engine.open(self._route, self._request, channel, sticky=self._sticky) as answer:
+            async with self._engine.open(
+                self._route, self._request, channel, sticky=self._sticky, avoid=self._failed
+            ) as answer:
+                self._target = str(answer.target)
                 self._hearing.stt_served(answer)
                 async for event in answer:
                     if isinstance(event, Transcript):
@@ -175,6 +180,8 @@ class Transcriber:
 
     def _heard(self, event: Transcript) -> None:
         self._progress |= event.final
+        if event.final:
+            self._failed.clear()
         if not self._turns:
             return  # late words of a turn that was dropped
         turn = self._turns[0]
@@ -202,6 +209,9 @@ class Transcriber:
 
     def _blame(self, error: GatewayError) -> None:
         """A stream failed: the turn that waited for it has one try less. What it had heard of it is void."""
+        if self._target is not None:
+            self._failed.add(self._target)
+            self._target = None
         if not self._turns:
             return
         turn = self._forget()

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -175,12 +175,13 @@ class Engine:
         *,
         region: str | None = None,
         sticky: str | None = None,
+        avoid: Collection[str] = (),
     ) -> AbstractAsyncContextManager[Answer]:
-        """Entering returns once a target gave its first useful event.
+        """Entering returns once a target gave its first useful event. `avoid`: targets that come last, whatever their order.
 
         Raises NoSuchRoute, NoTargetAwake, NobodyFits, AllTargetsFailed, Refused, ContextTooLong.
         """
-        return _Opened(self, route, request, inputs, region, sticky)
+        return _Opened(self, route, request, inputs, region, sticky, avoid)
 
     def plan(
         self, name: str, request: Request, inputs: Channel[Input] | None, region: str | None, sticky: str | None
@@ -217,7 +218,7 @@ class Engine:
 class _Opened(AbstractAsyncContextManager[Answer]):
     """What `open` returns. A class, because a generator's context manager costs as much as the decision itself."""
 
-    __slots__ = ("_answer", "_asked", "_engine", "_fleet", "_opening", "_sticky")
+    __slots__ = ("_answer", "_asked", "_avoid", "_engine", "_fleet", "_opening", "_sticky")
 
     def __init__(
         self,
@@ -227,8 +228,9 @@ class _Opened(AbstractAsyncContextManager[Answer]):
         inputs: Channel[Input] | None,
         region: str | None,
         sticky: str | None,
+        avoid: Collection[str],
     ) -> None:
-        self._engine, self._sticky = engine, sticky
+        self._engine, self._sticky, self._avoid = engine, sticky, avoid
         self._asked = (route, request, inputs, region, sticky)
         self._answer: Answer
 
@@ -239,9 +241,12 @@ class _Opened(AbstractAsyncContextManager[Answer]):
         try:
             if opening.route.shadows:
                 self._engine.copy(self._fleet, opening, self._asked[3])
-            attempt, failed = await opening.race(plan.targets, raced=plan.raced)
+            targets, raced = plan.targets, plan.raced
+            if self._avoid:
+                targets, raced = tuple(sorted(targets, key=lambda target: str(target) in self._avoid)), False
+            attempt, failed = await opening.race(targets, raced=raced)
             opening.board.keep(self._sticky, attempt.target)
-            self._answer = Answer(attempt, failed, recovery_of(opening, attempt, plan.targets), opening.cost)
+            self._answer = Answer(attempt, failed, recovery_of(opening, attempt, targets), opening.cost)
         except BaseException:
             self._left()
             raise

@@ -233,3 +233,13 @@ async def test_nothing_that_was_said_reaches_the_log(caplog: pytest.LogCaptureFi
         await scene.until("response.done")
     assert caplog.records
     assert "secret" not in caplog.text
+
+
+@virtual
+async def test_an_ear_that_fails_every_turn_is_left_for_the_next_though_it_comes_first() -> None:
+    deaf = Ear([Unavailable("never understood", "ear")] * 20)
+    async with Scene(deaf, ["Hi."], spare=[Ear(["hello"])]) as scene:
+        await scene.speak(0.5)
+        await scene.until("output_audio_buffer.stopped")
+        assert await scene.history() == [("user", "hello"), ("assistant", "Hi.")]
+        assert deaf.opened == 1

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-import httpx
 import openai
 import pytest
 
@@ -149,15 +148,14 @@ async def test_a_voice_that_draws_breath_is_not_left() -> None:
 
 @pytest.mark.parametrize("model", ["cut-after-8", "hang-after-8"])
 @virtual
-async def test_a_voice_that_stops_in_mid_sentence_is_never_a_success(model: str) -> None:
-    """The second sentence has eight words, and two of them were said."""
+async def test_a_voice_that_stops_in_mid_sentence_failed_and_another_says_the_rest(model: str) -> None:
+    """The second sentence has eight words, and two of them were said. How well it is joined, and who fails: test_speech.py."""
     stage = Stage("tts", model, "ok")
     events: list[AnswerEvent] = []
     async with stage.engine.open("r", SpeakRequest(), sentences()) as answer:
-        with pytest.raises(Unavailable):
-            await rest(answer, events)
-    assert not any(isinstance(event, Finished) for event in events)
-    assert sum(isinstance(event, Flushed) for event in events) == 1
+        await rest(answer, events)
+    assert isinstance(events[-1], Finished)
+    assert sum(isinstance(event, Flushed) for event in events) == len(SENTENCES)
     assert stage.failed(model)
     assert asyncio.get_running_loop().time() < IDLE + 1.0
 
@@ -401,12 +399,12 @@ async def test_speech_over_http_is_the_next_voices(model: str) -> None:
 
 @pytest.mark.wire
 @pytest.mark.parametrize("model", ["cut-after-8", "hang-after-8"])
-async def test_speech_over_http_that_stops_in_mid_sentence_is_not_taken_for_whole(model: str) -> None:
+async def test_speech_over_http_that_stops_in_mid_sentence_is_whole_by_another(model: str) -> None:
     async with gateway("tts", model, "ok") as official:
-        with pytest.raises((httpx.RemoteProtocolError, openai.APIConnectionError)):
-            await official.audio.speech.create(
-                model="r", voice="anna", input=" ".join(SENTENCES), response_format="pcm"
-            )
+        said = await official.audio.speech.create(
+            model="r", voice="anna", input=" ".join(SENTENCES), response_format="pcm"
+        )
+        assert len(said.content) >= len(await spoken(inputs(" ".join(SENTENCES), Commit())))
 
 
 @pytest.mark.wire
