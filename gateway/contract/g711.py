@@ -42,9 +42,9 @@ def _levels(law: Law) -> npt.NDArray[np.int16]:
 
 @cache
 def _codes(law: Law) -> npt.NDArray[np.uint8]:
-    """The byte of each sample from -32768 on: that of the nearest level."""
+    """The byte of each sample from -32768 on: that of the nearest level, and of two as near the upper: silence is the positive zero."""
     levels = _levels(law).astype(np.int32)
     order = np.argsort(levels, kind="stable")
     sorted_levels = levels[order]
     between = (sorted_levels[1:] + sorted_levels[:-1]) / 2
-    return order[np.searchsorted(between, np.arange(-32768, 32768))].astype(np.uint8)
+    return order[np.searchsorted(between, np.arange(-32768, 32768), side="right")].astype(np.uint8)

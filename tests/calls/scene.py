@@ -316,7 +316,8 @@ class Knows:
 
 
 class Scene:
-    """`stt`, `llm`, `tts`: a provider, or what one of ours should say; several stand behind each other in the route."""
+    """`stt`, `llm`, `tts`: a provider, or what one of ours should say; several stand behind each other in the route.
+    `carried`: audio goes inside the events, as over a WebSocket."""
 
     def __init__(
         self,
@@ -335,6 +336,7 @@ class Scene:
         s2s: Talker | None = None,
         start: Literal["cascaded", "omni"] = "cascaded",
         switch: Switch | None = None,
+        carried: bool = False,
     ) -> None:
         self.ear = stt if isinstance(stt, Ear) else Ear(stt)
         self.mind = llm if isinstance(llm, Mind) else Mind(llm)
@@ -342,7 +344,7 @@ class Scene:
         self._spare, self._session = spare, session
         self._turn_model = turn_model if turn_model is not None else Knows()
         self._rules, self._vad = rules, vad
-        self.talker = s2s
+        self.talker, self._carried = s2s, carried
         self.route = CallRoute(
             "agent",
             "listen",
@@ -374,7 +376,7 @@ class Scene:
         if self.talker is not None:
             providers["talker"] = self.talker
             routes["talk"] = Route("talk", "s2s", (Target("talker", "one"),), Policy("priority", retries=0))
-        self.stage = Stage()
+        self.stage = Stage(audio_in_events=self._carried)
         self.engine = Engine(routes, providers, self)
         self.registry = Registry(self.engine, lambda: self._vad, self._turn_model, self._rules)
         self.call = self.registry.start(self.route, self._session, self.stage)
