@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter; ARGS="--port 9000" goes to `trunkline serve` or to pytest. JOBS=1: one test at a time.
 BIN := .venv/bin
 LOCK := requirements
-JOBS ?= 2
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
