@@ -4,27 +4,12 @@ means several things, so the words are looked at; they are never repeated."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import orjson
 
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unauthorized, Unavailable
-from gateway.contract.websocket import Frame
 
 _BUSY = ("too many", "rate limit")
 _MONEY = ("insufficient", "balance", "fund", "credit card", "paid-only", "billing")
 _NOBODY = ("unauthorized", "not authorized", "authorization", "api key", "token")
-
-
-def read(provider: str, frame: Frame) -> dict[str, Any]:
-    """A message. Raises Unavailable for what is none."""
-    try:
-        message = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        message = None
-    if not isinstance(message, dict):
-        raise Unavailable("garbage instead of a message", provider)
-    return message
 
 
 def error_of(provider: str, code: object, words: object) -> ProviderError:

@@ -16,9 +16,10 @@ from gateway.contract.errors import Unavailable
 from gateway.contract.events import Finished, ProviderEvent, Ready, SpeechStarted, Transcript, Usage, Word
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
-from providers._assemblyai_errors import error_of, read
+from providers._assemblyai_errors import error_of
 from providers._cleared import Cleared
 from providers._commits import Commits
+from providers._messages import read
 from providers._sound_clock import SoundClock
 
 LEAST, MOST = 0.05, 1.0

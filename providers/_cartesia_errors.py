@@ -11,6 +11,7 @@ import orjson
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
 from gateway.contract.provider import Secret
 from gateway.contract.websocket import Frame
+from providers._messages import read
 from providers._openai_errors import DETAIL_LIMIT, retry_after, safe_word, without
 
 _QUOTA = ("quota", "credit", "payment", "billing")
@@ -25,13 +26,7 @@ class Faults:
 
     def read(self, frame: Frame) -> dict[str, Any]:
         """A message. Raises Unavailable for what is none."""
-        try:
-            message = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            message = None
-        if not isinstance(message, dict):
-            raise Unavailable("garbage instead of a message", self._provider)
-        return message
+        return read(self._provider, frame)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """Of an upgrade: implements websocket.Judge."""

@@ -12,6 +12,7 @@ import orjson
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
 from gateway.contract.provider import Secret
 from gateway.contract.websocket import Frame
+from providers._messages import read
 from providers._openai_errors import DETAIL_LIMIT, retry_after, safe_word, without
 
 _QUOTA = {"quota_exceeded", "payment_required", "subscription_required", "insufficient_credits"}
@@ -36,13 +37,7 @@ class Faults:
 
     def read(self, frame: Frame) -> dict[str, Any]:
         """A message. Raises Unavailable for what is none."""
-        try:
-            message = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            message = None
-        if not isinstance(message, dict):
-            raise Unavailable("garbage instead of a message", self._provider)
-        return message
+        return read(self._provider, frame)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """Of an upgrade, or of a file: implements websocket.Judge."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
-import orjson
-
 from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.duplex import Wait
 from gateway.contract.errors import ProviderError, RateLimited, Refused, Unavailable
 from gateway.contract.events import ProviderEvent, SpeechEnded, SpeechStarted, Transcript, Word
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
+from providers._messages import read
 
 ENDING = 10.0
 """Seconds for all to be final after `stop_recording`."""
@@ -165,17 +164,6 @@ class Turns:
             raise StopAsyncIteration
         self.take()
         return item
-
-
-def read(provider: str, data: Frame) -> dict[str, Any]:
-    """A message. Raises Unavailable for what is none."""
-    try:
-        message = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        message = None
-    if not isinstance(message, dict):
-        raise Unavailable("garbage instead of a message", provider)
-    return message
 
 
 def closed(provider: str, code: int | None) -> ProviderError:

@@ -13,6 +13,7 @@ import orjson
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unauthorized, Unavailable
 from gateway.contract.websocket import Frame
 from providers._clauses import Piece
+from providers._messages import read
 
 LONGEST = 2_000
 """Characters of one text."""
@@ -43,12 +44,7 @@ class Speech:
         return ()
 
     def read(self, frame: Frame) -> Iterator[Piece]:
-        try:
-            message = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            message = None
-        if not isinstance(message, dict):
-            raise Unavailable("garbage instead of a message", self._provider)
+        message = read(self._provider, frame)
         result = message.get("result") or {}
         for said in (message.get("error"), result.get("status")):
             if isinstance(said, dict) and said.get("code"):

@@ -15,6 +15,7 @@ from gateway.contract.http1 import Http1Client
 from gateway.contract.provider import Secret, Settings
 from gateway.contract.sse import EventTooLarge, ServerEvents
 from providers import _openai_errors as errors
+from providers._streamed import beginning
 
 if TYPE_CHECKING:
     from gateway.contract.websocket import Socket
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 ANSWER_LIMIT = 64 << 20
 ERROR_LIMIT = 64 << 10
 """Bytes of an answer that is not streamed, and of an error's body."""
-
-BLANK_LIMIT = 64 << 10
-"""Bytes of nothing before an answer."""
 
 ERROR_SECONDS = 5.0
 """An error's body that takes longer is not waited for: its status says enough."""
@@ -95,7 +93,7 @@ class Upstream:
         async with self._client.post(self._url(path, model), headers, written) as answer:
             if answer.status != 200:
                 raise await self.refusal(answer)
-            begun = await _beginning(answer) if reader else b""
+            begun = await beginning(answer) if reader else b""
             # By the body, not by its content-type: OpenAI itself has called a stream application/json.
             if not reader or begun.lstrip()[:1] == b"{":
                 for event in whole(await self._whole(answer, begun)):
@@ -218,17 +216,6 @@ class _Reading:
             return await self._answer.__anext__()
         except StopAsyncIteration:
             return b""
-
-
-async def _beginning(answer: Answer) -> bytes:
-    """The body up to the first read that is not blank."""
-    begun = b""
-    while not begun.strip() and len(begun) < BLANK_LIMIT:
-        data = await anext(answer, b"")
-        if not data:
-            break
-        begun += data
-    return begun
 
 
 def _parts(base: str, query: Mapping[str, str]) -> tuple[str, str]:

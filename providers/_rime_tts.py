@@ -13,6 +13,7 @@ import orjson
 from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.websocket import Frame
 from providers._clauses import Piece
+from providers._messages import read
 
 
 class Speech:
@@ -35,12 +36,7 @@ class Speech:
         return ()
 
     def read(self, frame: Frame) -> Iterator[Piece]:
-        try:
-            message = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            message = None
-        if not isinstance(message, dict):
-            raise Unavailable("garbage instead of a message", self._provider)
+        message = read(self._provider, frame)
         context = message.get("contextId")
         match message.get("type"):
             case "chunk":

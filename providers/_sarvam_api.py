@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
-from gateway.contract.websocket import Frame
 from providers._openai_errors import retry_after
 
 BASE = "wss://api.sarvam.ai"
@@ -45,17 +43,6 @@ def odia(language: str) -> str:
 def told(language: object) -> str | None:
     """The language that an answer names, as BCP 47 has it."""
     return tag(language) if isinstance(language, str) and language not in ("", "auto", "unknown") else None
-
-
-def read(provider: str, frame: Frame) -> dict[str, Any]:
-    """A message. Raises Unavailable for what is none."""
-    try:
-        message = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        message = None
-    if not isinstance(message, dict):
-        raise Unavailable("garbage instead of a message", provider)
-    return message
 
 
 def failure(provider: str, status: int | None, code: object, words: object, wait: float | None = None) -> ProviderError:

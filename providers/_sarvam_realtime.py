@@ -21,6 +21,7 @@ from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
 from providers import _sarvam_api as api
 from providers._commits import Commits
+from providers._messages import read
 
 KEEP_ALIVE = 15.0
 NOTHING = 1.5
@@ -86,7 +87,7 @@ class Hearing:
         yield _frame(event="ping")
 
     def hear(self, frame: Frame) -> Iterator[ProviderEvent]:
-        message = api.read(self._provider, frame)
+        message = read(self._provider, frame)
         match message.get("event"):
             case "session.begin" if not self._ready:
                 self._ready = True

@@ -19,6 +19,7 @@ from gateway.contract.events import Finished, ProviderEvent, Ready, SpeechEnded,
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
 from providers import _sarvam_api as api
+from providers._messages import read
 
 RATE = 16_000
 KEEP_ALIVE = 20.0
@@ -100,7 +101,7 @@ class Hearing:
         yield from self._audio(Audio.silence(0.1, RATE))
 
     def hear(self, frame: Frame) -> Iterator[ProviderEvent]:
-        message = api.read(self._provider, frame)
+        message = read(self._provider, frame)
         data = message.get("data")
         yield from self._empties()
         if not isinstance(data, dict):

@@ -20,6 +20,7 @@ from gateway.contract.events import AudioDelta, Finished, Flushed, ProviderEvent
 from gateway.contract.requests import Cancel, Clear, Commit, Input
 from gateway.contract.websocket import Frame
 from providers import _sarvam_api as api
+from providers._messages import read
 from providers._pcm import Samples
 
 KEEP_ALIVE = 20.0
@@ -98,7 +99,7 @@ class Speaking:
         yield _frame({"type": "ping"})
 
     def hear(self, frame: Frame) -> Iterator[Frame | ProviderEvent]:
-        message = api.read(self._provider, frame)
+        message = read(self._provider, frame)
         data = message.get("data")
         said = data if isinstance(data, dict) else {}
         clause = self._clauses[0] if self._clauses and self._clauses[0].sent else None

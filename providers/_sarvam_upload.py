@@ -13,6 +13,7 @@ from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import ProviderEvent, SpeechEnded, SpeechStarted, Transcript
 from gateway.contract.wav import wav_header
 from providers import _sarvam_api as api
+from providers._messages import read
 
 LONGEST = 29.5
 """Seconds of a file that are surely taken."""
@@ -36,7 +37,7 @@ async def transcribed(
             pass
         if answer.status != 200:
             raise _error(provider, answer.status, answer.headers, said)
-    message = api.read(provider, said)
+    message = read(provider, said)
     if not isinstance(message.get("transcript"), str):
         raise Unavailable("an answer without a transcript", provider)
     language = api.told(message.get("language_code"))

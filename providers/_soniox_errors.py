@@ -5,23 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
-from gateway.contract.websocket import Frame
 
 _AUDIO = re.compile(r"(failed to )?decod|audio (data|stream|decode)|corrupt", re.IGNORECASE)
-
-
-def read(provider: str, frame: Frame) -> dict[str, Any]:
-    """A message. Raises Unavailable for what is none."""
-    try:
-        message = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        message = None
-    if not isinstance(message, dict):
-        raise Unavailable("garbage instead of a message", provider)
-    return message
 
 
 def error_of(provider: str, message: dict[str, Any]) -> ProviderError | None:

@@ -19,8 +19,9 @@ from gateway.contract.errors import Unavailable
 from gateway.contract.events import Finished, ProviderEvent, Ready, SpeechStarted, Transcript, Usage, Word
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
+from providers._messages import read
 from providers._owed import Owed
-from providers._soniox_errors import error_of, read
+from providers._soniox_errors import error_of
 
 KEEP_ALIVE = 5.0
 """Seconds. Soniox closes a session that is silent for 20."""

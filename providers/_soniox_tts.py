@@ -19,8 +19,9 @@ from gateway.contract.errors import Unavailable
 from gateway.contract.events import AudioDelta, Finished, Flushed, ProviderEvent, Usage, Word
 from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest
 from gateway.contract.websocket import Frame
+from providers._messages import read
 from providers._pcm import Samples
-from providers._soniox_errors import error_of, read
+from providers._soniox_errors import error_of
 
 KEEP_ALIVE = 20.0
 STREAMS = 2

@@ -4,12 +4,8 @@ documentation). Where the message is lost, the code says the same."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import orjson
 
 from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refused, Unauthorized, Unavailable
-from gateway.contract.websocket import Frame
 
 _CODES = {
     1003: "protocol_error",
@@ -33,17 +29,6 @@ _KINDS: Mapping[str, type[ProviderError]] = {
 }
 WAIT = 5.0
 """Seconds that its documentation asks for before another try, where there are too many sessions."""
-
-
-def read(provider: str, frame: Frame) -> dict[str, Any]:
-    """A message. Raises Unavailable for what is none."""
-    try:
-        message = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        message = None
-    if not isinstance(message, dict):
-        raise Unavailable("garbage instead of a message", provider)
-    return message
 
 
 def said(provider: str, word: object) -> ProviderError:

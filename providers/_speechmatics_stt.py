@@ -23,8 +23,9 @@ from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
 from providers._cleared import Cleared
 from providers._commits import Commits
+from providers._messages import read
 from providers._sound_clock import SoundClock
-from providers._speechmatics_errors import closed, read, said
+from providers._speechmatics_errors import closed, said
 
 KEEP_ALIVE = 1800.0
 """Seconds. A session without sound for an hour is closed, pings or not."""

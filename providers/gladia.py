@@ -29,8 +29,9 @@ from gateway.contract.requests import Clear, Commit, Input, Request, TranscribeR
 from gateway.contract.websocket import Socket, of_status, open_socket
 from providers import _options
 from providers._addresses import request_url, sendable
-from providers._gladia_stt import Hearing, Turns, goes_on, read
+from providers._gladia_stt import Hearing, Turns, goes_on
 from providers._languages import WHISPER, plain
+from providers._messages import read
 from providers._openai_errors import retry_after
 
 BASE_URL = "https://api.gladia.io"
