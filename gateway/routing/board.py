@@ -63,7 +63,7 @@ class Board:
         self._planned: Route | None = None
         self._rows: list[Known] = []
         self._names: tuple[str, ...] = ()
-        self._windows = False
+        self._windows = self._canaries = False
         self._only: Known | None = None
         self._only_plan: Plan | None = None
         self._picks, self._picked, self._picked_at = 0.0, 1.0, now
@@ -98,7 +98,7 @@ class Board:
         self._pick(self._known[str(order[0])], picked)
         names = self._names if len(ready) == len(self._names) else [known.name for known in ready]
         scores, means = [known.score for known in ready], [known.mean for known in ready]
-        excluded = [*((known.name, reason) for _, known, reason in out), *unfit.items()]
+        excluded = [*((known.name, reason) for _, known, reason in out), *unfit.items()] if out or unfit else ()
         return Plan(tuple(order), Candidates(names, scores, means, excluded), raced)
 
     def _prepare(self, now: float, route: Route) -> None:
@@ -106,6 +106,7 @@ class Board:
         self._planned, self._rows = route, [self._serving(target, now) for target in route.targets]
         self._names = tuple(known.name for known in self._rows)
         self._windows = any(target.context is not None for target in route.targets)
+        self._canaries = any(target.canary for target in route.targets)
         choice = len(self._rows) > 1 or self._windows or route.policy.max_price is not None
         self._only, self._only_plan = None if choice else self._rows[0], None
 
@@ -156,31 +157,35 @@ class Board:
         """Those that may be asked, each with a score drawn; and those that are out, with until when and why."""
         fair, draw = max(1.0, (self._picks * picked + 1.0) / len(self._rows)), self._rng.random
         looks, overdue = LOOKS, now - self._pool.half_life / 4.0
-        best: Known | None = None
+        best, least = None, math.inf
         ready: list[Known] = []
         out: list[tuple[float, Known, str]] = []
         for known in self._rows:
-            if unfit and known.name in unfit:
-                continue
-            if now >= known.good_until and (looks > 0 or overdue > known.good_until):
-                known.look(now)
-                looks -= 1
-            if not known.well:
-                until, reason = self._resting(known, now)
-                if reason is not None:
-                    out.append((until, known, reason))
+            shy = False
+            if unfit or now >= known.plain_until:
+                if known.name in unfit:
                     continue
+                if now >= known.good_until and (looks > 0 or overdue > known.good_until):
+                    known.look(now)
+                    looks -= 1
+                if not known.well:
+                    until, reason = self._resting(known, now)
+                    if reason is not None:
+                        out.append((until, known, reason))
+                        continue
+                shy = known.shy and known.picks * picked + 1.0 > fair
             mean = known.mean = known.usual
-            # The sum of three uniforms is about normal (mean 1.5, variance 1/4), within 3 deviations, and cheap.
-            known.score = known.centre + known.deviation * (2.0 * (draw() + draw() + draw()) - 3.0)
-            if thousands and known.prompt:
-                known.sized(thousands)
-                mean = known.mean
+            score = known.lowest + known.reach * (draw() + draw() + draw())
+            if thousands:
+                longer = math.log1p(known.prompt * thousands)
+                mean = known.mean = mean + longer
+                score += longer
             ready.append(known)
-            if known.shy and known.picks * picked + 1.0 > fair:
-                known.score += SHY
-            elif best is None or mean < best.mean:
-                best = known
+            if shy:
+                score += SHY
+            elif mean < least:
+                best, least = known, mean
+            known.score = score
         self._best = best
         return ready, out
 
@@ -192,7 +197,9 @@ class Board:
     def _order(self, now: float, ready: list[Known], policy: Policy) -> tuple[list[Target], bool]:
         if policy.order == "ttft" and len(ready) > 1:
             ranked, raced = self._by_ttft(now, sorted(ready, key=_SCORE))
-            order = with_canary([known.target for known in ranked], self._rng)
+            order = [known.target for known in ranked]
+            if self._canaries:
+                order = with_canary(order, self._rng)
             return order, raced and order[0] is ranked[0].target
         targets = [known.target for known in ready]
         if policy.order == "weighted":
@@ -324,7 +331,7 @@ class Board:
         if ttft is not None and now >= known.learns_at:
             known.learns_at = now + LONE_LEARNS
             known.latency.observe(now, ttft, ticket.load, ticket.thousands)
-            known.good_until = min(known.good_until, now + LONE_SECONDS)
+            known.look_by(now + LONE_SECONDS)
             self._learn_prior()
 
     def turn(self, now: float, ticket: Ticket, ttft: float) -> None:

@@ -21,6 +21,8 @@ LOAD = 0.7
 """How much of the learned slope the next request on a loaded target is charged for slowing the others."""
 UNSEEN, SHY = 3, 50.0
 """Until this many samples a target gets at most its fair share; beyond that its score is worse by this."""
+TIE, TIE_MOST, TIE_YOUNG = 2.0, 0.25, 0.5
+"""Targets whose means differ by less than TIE standard errors share the traffic evenly, if they differ by less than these too."""
 YOUNG = 16
 """Samples below which little is made of a target's history."""
 LOOK_EVERY = 1.0
@@ -46,9 +48,12 @@ class Ticket:
 class Known:
     """One target: what is known, and what it does now. `target`: as the route has it; `picks`: how often it came first, faded
     and scaled as the board does; `heard_at`: when another replica was last seen to ask it; `mean`, `score`: of the latest
-    decision, in ln(seconds). What one decision makes of it serves the next ones, until `good_until`: `look` again then, and
-    `changed` whenever anything was learned. For a prompt of no size `usual` is the mean, and a score is drawn about `centre`
-    with `deviation`; `prompt`: seconds that 1000 tokens of it take. `learns_at`: of a route's only target, see Board."""
+    decision, in ln(seconds). `learns_at`: of a route's only target, see Board.
+
+    What one decision makes of it serves the next ones, until `good_until`: `look` again then, and `changed` whenever anything
+    was learned. For a prompt of no size `usual` is the mean, and a score is `lowest` and up to three times `reach`; `prompt`: by how
+    much 1000 tokens of it lengthen the wait, as a share of it; `tie`, `leeway`: its mean ties with another's up to that
+    difference, and up to that squared; `plain_until`: until when that is all there is to say of it."""
 
     name: str
     target: Target
@@ -66,36 +71,48 @@ class Known:
     heard_at: float = -math.inf
     well: bool = False
     shy: bool = True
-    young: bool = True
-    variance: float = 0.0
+    tie: float = 0.0
+    leeway: float = 0.0
     good_until: float = -math.inf
     usual: float = 0.0
     centre: float = 0.0
-    deviation: float = 0.0
+    lowest: float = 0.0
+    reach: float = 0.0
     prompt: float = 0.0
+    plain_until: float = -math.inf
     learns_at: float = -math.inf
-    _expected: float = 0.0
 
     def look(self, now: float) -> None:
         """Make of it what the next decisions need."""
         health, limit, latency, live = self.health, self.limit, self.latency, self.live
-        expected, self.deviation = latency.outlook(now, math.log1p(live) if live else 0.0)
+        expected, deviation = latency.outlook(now, math.log1p(live) if live else 0.0)
         errors = ERROR_WEIGHT * health.rate(now)
         slowing = math.log1p(LOAD * latency.slope * live / (1 + live)) if live else 0.0
-        self._expected, self.usual, self.prompt = expected, expected + (slowing + errors), latency.prompt
+        self.usual = expected + (slowing + errors)
+        self.prompt = latency.prompt * math.exp(-expected) if latency.prompt else 0.0
         # One that is on trial is tried for what it is when it works.
         self.centre = self.usual - errors if health.out else self.usual
+        # The sum of three uniforms is about normal (mean 1.5, variance 1/4), within 3 deviations, and cheap.
+        self.lowest, self.reach = self.centre - 3.0 * deviation, 2.0 * deviation
         seen = latency.seen
-        self.shy, self.young, self.variance = seen < UNSEEN, seen < YOUNG, latency.variance
+        self.shy, self.tie, self.leeway = (
+            seen < UNSEEN,
+            TIE_YOUNG if seen < YOUNG else TIE_MOST,
+            TIE * TIE * latency.variance,
+        )
         self.well = not health.out and health.blocked is None and limit.limit is None and limit.until <= now
         self.good_until = min(latency.fresh_until(now), now + LOOK_EVERY)
+        self.plain_until = self.good_until if self.well and not self.shy else -math.inf
 
     def changed(self) -> None:
-        self.good_until = -math.inf
+        self.good_until = self.plain_until = -math.inf
+
+    def look_by(self, at: float) -> None:
+        self.good_until, self.plain_until = min(self.good_until, at), min(self.plain_until, at)
 
     def sized(self, thousands: float) -> None:
         """After a draw: for a prompt of this size, which adds to the mean and the score."""
-        more = math.log1p(self.prompt * thousands * math.exp(-self._expected))
+        more = math.log1p(self.prompt * thousands)
         self.mean += more
         self.score += more
 
@@ -159,7 +176,9 @@ class Bucket:
     at: float
 
     def earn(self, now: float, share: float, most: float, floor: float) -> None:
-        self.tokens = min(self.most, self.tokens + min(most, share + (now - self.at) * floor))
+        earned = share + (now - self.at) * floor
+        tokens = self.tokens + (min(most, earned))
+        self.tokens = min(self.most, tokens)
         self.at = now
 
     def take(self) -> bool:

@@ -20,7 +20,7 @@ SMALLEST = 1e-4
 """Seconds: shorter waits count as this."""
 LONE_SAMPLES, LONE_SECONDS = 32, 0.1
 """From so many samples on, what is expected of a route's only target may be so old."""
-_NORMAL = NormalDist()
+_NORMAL, _LN2 = NormalDist(), math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Pool:
         half_life, p = self.RATE_HALF_LIFE, self.parameters
         self._count = self._count * 2.0 ** ((self._at - now) / half_life) + 1.0
         self._at = now
-        window = (1.0 - 2.0 ** ((self._began - now) / half_life)) * half_life / math.log(2)
-        rate = self._count / max(window, 5.0)
+        window = (1.0 - 2.0 ** ((self._began - now) / half_life)) * half_life / _LN2
+        rate = self._count / (max(5.0, window))
         self.half_life = min(max(p.samples_kept / rate, p.half_life_min), p.half_life_max)
 
     def learn_prior(self, means: list[float]) -> None:
@@ -132,8 +132,8 @@ class TargetLatency:
         if now >= self._fresh_until:
             self._refresh(now)
         d = load - self._load
-        spread = self.pool.parameters.explore * math.sqrt(self._var + d * d * self._var_slope)
-        return self._base + self.slope * d + self._tail, spread
+        variance = self._var + d * d * self._var_slope if d else self._var
+        return self._base + self.slope * d + self._tail, self.pool.parameters.explore * math.sqrt(variance)
 
     def quantile(self, now: float, q: float, load: float, thousands: float = 0.0) -> float:
         """Seconds within which it speaks in a share `q` of cases."""
@@ -269,18 +269,21 @@ class TargetLatency:
         self._fade(now)
         p, evidence = self.pool.parameters, self._joined(now) if self.others else self.own
         line = evidence.load
-        ridge = (p.prior_sd / p.slope_sd) ** 2
-        self.slope = b = line.slope(ridge)
-        self._load = load = line.x / line.w if line.w > 1e-6 else 0.0
-        self._base = (p.prior_strength * (self.pool.prior_mean + b * load) + line.y) / (p.prior_strength + line.w)
-        residual = max(0.0, line.yy - 2.0 * b * line.xy + b * b * line.xx)
-        var = (p.spread_strength * p.prior_sd**2 + residual) / (p.spread_strength + line.w)
+        w, y, strength, sd = line.w, line.y, p.prior_strength, p.prior_sd
+        ridge = (sd / p.slope_sd) ** 2
+        slope, load, tail = 0.0, 0.0, 0.0
+        if line.xy > 0.0:  # never falling
+            slope = line.xy / (ridge + line.xx)
+        if w > 1e-6:
+            load = line.x / w
+            tail = math.log(evidence.seconds / w) - y / w
+            tail = tail * w / (w + p.tail_strength) if tail > 0.0 else 0.0
+        residual = line.yy - 2.0 * slope * line.xy + slope * slope * line.xx
+        var = (p.spread_strength * sd * sd + (max(0.0, residual))) / (p.spread_strength + w)
+        self.slope, self._load, self._tail = slope, load, tail
+        self._base = (strength * (self.pool.prior_mean + slope * load) + y) / (strength + w)
         self._sd = math.sqrt(var)
-        self._var, self._var_slope = var / (p.prior_strength + line.w), var / (ridge + line.xx)
-        self._tail = 0.0
-        if line.w > 1e-6:
-            tail = math.log(evidence.seconds / line.w) - line.y / line.w
-            self._tail = max(0.0, tail) * line.w / (line.w + p.tail_strength)
+        self._var, self._var_slope = var / (strength + w), var / (ridge + line.xx)
         if evidence.prompt.w:
             self.prompt = evidence.prompt.slope(var / p.prompt_sd**2)
         self._quantiles.clear()

@@ -8,7 +8,7 @@ from gateway.routing.route import Target
 from gateway.telemetry.decisions import Candidates
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes one: every request makes one
 class Plan:
     """`targets`: best first, never empty; `raced`: the second is worth asking at the same time as the first."""
 

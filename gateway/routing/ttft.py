@@ -7,15 +7,16 @@ caller does not wait for the lesson.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from gateway.routing.known import SHY, Known
 
-_PICKS = attrgetter("picks")
-TIE, TIE_LEAST, TIE_MOST, TIE_YOUNG = 2.0, 0.02, 0.25, 0.5
-"""Targets whose means differ by less than TIE standard errors (within bounds, in logs) share the traffic evenly."""
+_TRIED_AT = attrgetter("tried_at")
+TIE_LEAST = 0.02
+"""Targets whose means differ by no more (in logs) share the traffic evenly, whatever is known of them."""
 RACE_GAP, RACE_RESERVE = 0.25, 4.0
 """A draw that prefers a target whose mean is this much worse (in logs) races it against the best, while so many hedges are
 left: those are for requests that turn out slow."""
@@ -23,7 +24,7 @@ PROBE_EVERY, STALE, STALE_FIRST = 40, 1.0, 1.5
 """Every so many requests a target untried for STALE half-lives is raced; for STALE_FIRST, tried in its own right."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes one: every decision makes one
 class Ranking:
     """`raced`: the first two are to be asked at the same time; `probed`: one is there to learn from."""
 
@@ -37,9 +38,8 @@ def by_ttft(
 ) -> Ranking:
     """`ranked`: by score, the lowest first, and ours to reorder; `best`: by what is expected of it; `since_probe`: requests
     since one was last tried to learn from."""
-    tied = _tied(ranked, best)
-    top = tied[0] if len(tied) == 1 else min(tied, key=_PICKS)
-    doubtful = len(tied) == 1 and top.mean > best.mean + RACE_GAP
+    top, tied = _favourite(ranked, best)
+    doubtful = tied == 1 and top.mean > best.mean + RACE_GAP
     explorer = top if doubtful else _stale(now, ranked, top, best, half_life, since_probe)
     if explorer is None:
         return Ranking(_with_first(ranked, top))
@@ -51,22 +51,26 @@ def by_ttft(
     return Ranking(_with_first(ranked, best if explorer is top else top))
 
 
-def _tied(ranked: Sequence[Known], best: Known) -> Sequence[Known]:
-    """Those that are as good as the best, if the draw favours one of them; else its favourite alone."""
+def _favourite(ranked: Sequence[Known], best: Known) -> tuple[Known, int]:
+    """Whom the draw favours and, if that one is as good as the best, rather the least asked of all that are; and how many are."""
     if ranked[-1].score >= SHY / 2.0:
         ranked = [known for known in ranked if known.score < SHY / 2.0] or ranked[:1]
-    middle, variance, tie = best.mean, best.variance, TIE * TIE
-    tied: list[Known] = []
+    middle, leeway = best.mean, best.leeway
+    near = middle + TIE_LEAST
+    least, fewest, tied = ranked[0], math.inf, 0
     for known in ranked:
-        gap = known.mean - middle
-        if gap > TIE_LEAST and (
-            gap > (TIE_YOUNG if known.young else TIE_MOST) or gap * gap > tie * (known.variance + variance)
-        ):
-            if not tied:
-                return ranked[:1]
-            continue
-        tied.append(known)
-    return tied
+        mean = known.mean
+        if mean > near:
+            gap = mean - middle
+            if gap > known.tie or gap * gap > known.leeway + leeway:
+                if not tied:
+                    return known, 1
+                continue
+        tied += 1
+        picks = known.picks
+        if picks < fewest:
+            least, fewest = known, picks
+    return least, tied
 
 
 def _stale(
@@ -76,8 +80,10 @@ def _stale(
     if since_probe < PROBE_EVERY:
         return None
     since = now - STALE * half_life
+    if min(ranked, key=_TRIED_AT).tried_at >= since:
+        return None
     stale = [known for known in ranked if known.tried_at < since and known is not top and known is not best]
-    return min(stale, key=lambda known: known.tried_at, default=None)
+    return min(stale, key=_TRIED_AT, default=None)
 
 
 def _with_first(ranked: list[Known], *first: Known) -> list[Known]:
