@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
@@ -98,6 +99,7 @@ async def _addresses(host: str, port: int) -> list[Address]:
     return _allowed([address for address in pairs if address is not None])
 
 
+@lru_cache(maxsize=1024)
 def is_metadata(host: str) -> bool:
     """Whether that address, not name, is of a cloud's metadata service."""
     try:
