@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.events import Events
 from gateway.contract.messages import File, Text
 from gateway.contract.requests import ChatRequest, Request
@@ -12,7 +13,7 @@ from providers._openai_chunks import ChatChunks, whole
 from providers._openai_upstream import Upstream
 
 
-def ask(upstream: Upstream, model: str, request: ChatRequest, quirks: Quirks) -> Events:
+def ask(upstream: Upstream, model: str, request: ChatRequest, quirks: Quirks, bypass: Bypass | None = None) -> Events:
     name, failed, native = upstream.name, upstream.failed, request.dialect == "chat"
     return upstream.ask(
         "/chat/completions",
@@ -20,6 +21,7 @@ def ask(upstream: Upstream, model: str, request: ChatRequest, quirks: Quirks) ->
         partial(encode, model, request, quirks),
         partial(whole, provider=name, failed=failed, forward=native and not request.stream),
         partial(ChatChunks, name, failed, native) if request.stream else None,
+        bypass=bypass,
     )
 
 

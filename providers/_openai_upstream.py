@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.client import Answer, Client, drain, read_up_to
 from gateway.contract.errors import ProviderError, Unavailable
 from gateway.contract.events import Events, ProviderEvent
@@ -84,9 +85,11 @@ class Upstream:
         whole: Callable[[bytes], list[ProviderEvent]],
         reader: Callable[[], Reader] | None = None,
         kind: str | None = None,
+        bypass: Bypass | None = None,
     ) -> Events:
         """The events of the answer. `body`: writes the request; `whole`: reads an answer in one piece; `reader`: for one that
-        is streamed, if that is asked for; `kind`: the content type of the request, where it is no JSON."""
+        is streamed, if that is asked for; `kind`: the content type of the request, where it is no JSON;
+        `bypass`: for text that needs no reading."""
         written, headers = body(), self._asking[_STREAM if reader else _JSON]
         if kind is not None:
             headers = {**headers, "content-type": kind}
@@ -100,6 +103,8 @@ class Upstream:
                     yield event
                 return
             reading = _Reading(answer, begun, self.name, reader())
+            if bypass is not None:
+                reading.divert(bypass)
             while (events := await reading.more()) is not None:
                 for event in events:
                     yield event
@@ -161,6 +166,23 @@ class _Reading:
         self._until: float | None = None
         self._read_all = self._ended = False
         self._error: ProviderError | None = None
+
+    def divert(self, bypass: Bypass) -> None:
+        """From now on, text that is nothing but that goes there while it is open."""
+        lines, take_plain = self._lines, self._take_plain
+        if take_plain is None:
+            return
+
+        def past(data: bytes) -> bool:
+            take = bypass.take
+            texts: list[ProviderEvent] = []
+            if take is None or not lines.idle or not take_plain(data, texts):
+                return False
+            for text in texts:
+                take(text)  # type: ignore[arg-type]  # it is nothing else
+            return True
+
+        self._answer.divert(past)
 
     async def more(self) -> list[ProviderEvent] | None:
         """The next events, maybe none; None after the last. Raises ProviderError, after giving what came before it."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.events import Events
 from gateway.contract.provider import Settings
 from gateway.contract.requests import ChatRequest, EmbedRequest, Input, Request, SpeakRequest, TranscribeRequest
@@ -67,11 +68,14 @@ class Provider:
         await self._upstream.aclose()
 
     def chat(self, model: str, request: ChatRequest) -> Events:
+        return self.chat_with_bypass(model, request, None)
+
+    def chat_with_bypass(self, model: str, request: ChatRequest, bypass: Bypass | None) -> Events:
         if request.dialect == "responses" and request.body is not None:
             return _openai_responses.ask(self._upstream, model, request)
         own = request.dialect == "chat" and request.body is not None
         quirks = _AS_ASKED if own and not _REASONS.match(model) else _RENAMED
-        return _openai_chat.ask(self._upstream, model, request, quirks)
+        return _openai_chat.ask(self._upstream, model, request, quirks, bypass)
 
     def embed(self, model: str, request: EmbedRequest) -> Events:
         return _openai_embeddings.ask(self._upstream, model, request)

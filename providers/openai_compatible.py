@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.events import Events
 from gateway.contract.provider import Settings
 from gateway.contract.requests import ChatRequest, EmbedRequest, Input, Request, SpeakRequest, TranscribeRequest
@@ -68,6 +69,9 @@ class Provider:
 
     def chat(self, model: str, request: ChatRequest) -> Events:
         return _openai_chat.ask(self._upstream, model, request, self._quirks)
+
+    def chat_with_bypass(self, model: str, request: ChatRequest, bypass: Bypass) -> Events:
+        return _openai_chat.ask(self._upstream, model, request, self._quirks, bypass)
 
     def embed(self, model: str, request: EmbedRequest) -> Events:
         return _openai_embeddings.ask(self._upstream, model, request)

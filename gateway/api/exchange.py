@@ -125,12 +125,16 @@ class Exchange:
 
     async def write(self, data: bytes) -> None:
         """Part of the body. What is written without waiting in between goes out as one piece."""
+        if not self.put(data):
+            await self._flushed()
+
+    def put(self, data: bytes) -> bool:
+        """The same, without waiting. Whether there is room for more."""
         self._held.append(data)
         self._held_bytes += len(data)
         if self._flush is None:
             self._flush = asyncio.create_task(self._flush_held())
-        elif self._held_bytes >= HELD:
-            await self._flushed()
+        return self._held_bytes < HELD
 
     async def finish(self, data: bytes = b"") -> None:
         """The end of the body, `data` before it."""

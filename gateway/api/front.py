@@ -292,14 +292,17 @@ class _Direct(Exchange):
             cycle.transport.write(head)
 
     async def write(self, data: bytes) -> None:
+        if not self.put(data):
+            await self._drained()
+
+    def put(self, data: bytes) -> bool:
         if not self._held:
             self._cycle.connection.loop.call_soon(self._write_held)
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes >= HELD:
             self._write_held()
-        if self._cycle.flow.write_paused:
-            await self._drained()
+        return not self._cycle.flow.write_paused
 
     async def finish(self, data: bytes = b"") -> None:
         cycle = self._cycle

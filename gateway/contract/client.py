@@ -13,7 +13,7 @@ Failures are `Unavailable`; nothing here waits for headers or body on a deadline
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class Answer(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def __anext__(self) -> bytes: ...
+
+    def divert(self, past: Callable[[bytes], bool]) -> None:
+        """From now on what comes while somebody waits for it is offered to `past` first, which returns whether it took it."""
 
 
 class Client(Protocol):

@@ -11,7 +11,7 @@ import asyncio
 import re
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -226,6 +226,10 @@ class _Answer:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
+
+    def divert(self, past: Callable[[bytes], bool]) -> None:
+        if not self._compressed:
+            self._connection.past = past
 
     async def __anext__(self) -> bytes:
         if self.over:

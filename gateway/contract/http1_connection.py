@@ -21,7 +21,7 @@ class Broken(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """`lost`: told when its socket is closed."""
+    """`lost`: told when its socket is closed. `past`: offered what comes of a body while somebody waits for it."""
 
     def __init__(self, lost: Callable[[Connection], None]) -> None:
         self._lost, self._loop = lost, asyncio.get_running_loop()
@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._headed = self.complete = self._keeps = self._paused = False
         self._head_bytes = self._held = 0
         self._pieces: list[bytes] = []
+        self.past: Callable[[bytes], bool] | None = None
 
     # What the pool asks of it.
 
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
 
     def keep(self, seconds: float) -> bool:
         """Keep it for the next request, for so long; False if it is of no more use."""
+        self.past = None
         spent = not self.complete or not self._keeps or self._paused or self._broken is not None
         if spent or self._transport.is_closing() or self._transport.get_write_buffer_size():
             return False
@@ -120,6 +122,8 @@ class Connection(asyncio.Protocol):
                 self._fail("what came was no HTTP")
                 self._transport.abort()
             self._keeps = False
+        if self._pieces:
+            self._came()
         if not self._headed:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT:
@@ -158,7 +162,6 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._pieces.append(data)
         self._held += len(data)
-        self._wake()
 
     def on_message_complete(self) -> None:
         if not self._headed:  # 100 Continue and the like
@@ -174,6 +177,17 @@ class Connection(asyncio.Protocol):
 
     def _measured(self) -> bool:
         return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
+
+    def _came(self) -> None:
+        """Pieces of the body: taken past whoever waits for them, if they are all there is, else theirs."""
+        waiter, past = self._waiter, self.past
+        if past is not None and waiter is not None and not waiter.done():
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            if past(data):
+                self._pieces.clear()
+                self._held = 0
+                return
+        self._wake()
 
     def _fail(self, how: str) -> None:
         self._broken = self._broken or Broken(how)

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.events import Events
 from gateway.contract.requests import (
     ChatRequest,
@@ -59,6 +60,13 @@ class Settings:
 @runtime_checkable
 class LanguageModel(Protocol):
     def chat(self, model: str, request: ChatRequest) -> Events: ...
+
+
+@runtime_checkable
+class Diverting(Protocol):
+    """A language model whose plain text may pass by whoever reads its events."""
+
+    def chat_with_bypass(self, model: str, request: ChatRequest, bypass: Bypass) -> Events: ...
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Literal
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.errors import (
     ContextTooLong,
     OutOfQuota,
@@ -82,12 +83,13 @@ def first_within(policy: Policy, request: Request, learned: float | None = None)
 
 class Attempt:
     """`first`: seconds until the first useful event; `sampled`: told of each turn of a long stream as it ends, and of the
-    attempt itself when it is closed. `ticket`, `tried`: how the board and the decision know it, which are its opener's."""
+    attempt itself when it is closed. `ticket`, `tried`: how the board and the decision know it, which are its opener's; `bypass`:
+    that of the provider's stream, if it has one."""
 
     __slots__ = (
-        "_deadline", "_ends", "_events", "_first", "_flowing", "_llm", "_loop", "_reading", "_sampled", "_turn_began",
-        "_usage", "_watch", "_whole", "error", "finished", "head", "lost", "opened", "request", "route", "target", "ticket",
-        "tried", "ttft",
+        "_bypass", "_deadline", "_ends", "_events", "_first", "_flowing", "_idle", "_llm", "_loop", "_passing", "_reading",
+        "_sampled", "_turn_began", "_usage", "_watch", "_whole", "error", "finished", "head", "lost", "opened", "request",
+        "route", "target", "ticket", "tried", "ttft",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +103,7 @@ class Attempt:
         ticket: Ticket,
         tried: Tried,
         loop: asyncio.AbstractEventLoop,
+        bypass: Bypass | None = None,
     ) -> None:
         self.route, self.target, self.request = route, target, request
         self.ticket, self.tried = ticket, tried
@@ -115,7 +118,9 @@ class Attempt:
         self._llm, self._whole = route.kind in ("llm", "embed"), is_whole(request)
         self._loop = loop
         self.opened = self._turn_began = opened = loop.time()
-        self._ends = opened + route.policy.total
+        self._ends, self._idle = opened + route.policy.total, route.policy.idle
+        self._bypass = bypass
+        self._passing: Callable[[TextDelta], bool] | None = None
         self._usage = _UNUSED
         self._reading = self._flowing = False
         self._deadline = Deadline(loop)
@@ -137,6 +142,12 @@ class Attempt:
     @property
     def committed(self) -> bool:
         return self._watch.committed
+
+    def pass_to(self, passing: Callable[[TextDelta], bool]) -> None:
+        """From now on text may go there while the next event is waited for, instead of being it. `passing`: returns whether it
+        has room for more; never raises."""
+        if self._bypass is not None:
+            self._passing = passing
 
     def input(self, item: Input, at: float) -> None:
         """Told of every input as it is put (Channel.watched)."""
@@ -197,10 +208,13 @@ class Attempt:
             return self.head.popleft()
         if self.finished:
             raise StopAsyncIteration
-        deadline = self._deadline
+        deadline, bypass = self._deadline, None
         # The wait counts from here: a caller who is slow to ask is not the target's silence.
         if self._flowing:
-            deadline.when = min(self._loop.time() + self.route.policy.idle, self._ends)
+            when = self._loop.time() + self._idle
+            deadline.when = when if when < self._ends else self._ends  # noqa: FURB136  for every event
+            if self._passing is not None and (bypass := self._bypass) is not None:
+                bypass.take = self._pass
         elif not self._llm:  # an llm's first word is due when it was at the opening
             self._set_deadline()
         deadline.enter()
@@ -211,10 +225,17 @@ class Attempt:
             raise self._broken(error) from None
         finally:
             deadline.leave()
+            if bypass is not None:
+                bypass.take = None
         self._reading = False
         if not (self._flowing and type(event) is TextDelta):
             self._seen(event)
         return event
+
+    def _pass(self, text: TextDelta) -> None:
+        self._deadline.when = min(self._loop.time() + self._idle, self._ends)
+        if self._passing is not None and not self._passing(text) and self._bypass is not None:
+            self._bypass.take = None  # the next text is waited with until there is room
 
     async def close(self, error: BaseException | None = None) -> None:
         """Close the upstream and sample how it went. `error`: the exception that passes by, if one does. Again is a no-op."""

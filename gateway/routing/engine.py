@@ -22,7 +22,7 @@ from gateway.contract.errors import (
     NoSuchRoute,
     NoTargetAwake,
 )
-from gateway.contract.events import AnswerEvent
+from gateway.contract.events import AnswerEvent, TextDelta
 from gateway.contract.requests import ChatRequest, Input, Request
 from gateway.routing.aside import Asides
 from gateway.routing.attempt import Attempt, is_whole
@@ -79,6 +79,13 @@ class Answer:
 
     def __anext__(self) -> Coroutine[None, None, AnswerEvent]:
         return self._attempt.next() if self._recovery is None else self._recovery.next()
+
+    def pass_to(self, passing: Callable[[TextDelta], bool]) -> None:
+        """From now on, text of a chat may be handed to `passing` while the next event is waited for, instead of being it: in order,
+        and each but once. `passing` returns whether it has room for more, and never raises."""
+        giver = self._attempt if self._recovery is None else self._recovery
+        if isinstance(giver, Attempt | Recovery):
+            giver.pass_to(passing)
 
     def rest(self) -> Coroutine[None, None, Sequence[AnswerEvent]]:
         """All that is still to come, once it is there: of a whole answer, which is not recovered."""

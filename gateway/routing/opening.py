@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from gateway.contract.bypass import Bypass
 from gateway.contract.channel import Channel, Reader
 from gateway.contract.errors import FailedAttempt
 from gateway.contract.events import Events
@@ -131,10 +132,15 @@ class Opening:
     def launch(self, target: Target, why: Why) -> Attempt:
         now, route, request = self._loop.time(), self.route, self.request
         ticket = self.board.started(now, target, self._tokens)
-        verb = getattr(self._providers[target.provider], VERBS[type(request)])
-        inputs = self._inputs
+        provider, inputs = self._providers[target.provider], self._inputs
+        verb, bypass = getattr(provider, VERBS[type(request)]), None
         if route.kind in ("llm", "embed"):
-            events = verb(target.model, request)
+            by = None if self._whole else getattr(provider, "chat_with_bypass", None)
+            if by is None:
+                events = verb(target.model, request)
+            else:
+                bypass = Bypass()
+                events = by(target.model, request, bypass)
         else:
             inputs = self._inputs = inputs if inputs is not None else Channel()
             reader = Begun(self._said_first, inputs.reader()) if self._said_first else inputs.reader()
@@ -143,7 +149,7 @@ class Opening:
         hurried = not self._whole and not self._alone
         first = first_within(route.policy, request, self.board.deadline(now, ticket) if hurried else None)
         tried = Tried(str(target), self._why or why, now - self._began)
-        attempt = Attempt(route, target, events, request, first, self._sampled, ticket, tried, self._loop)
+        attempt = Attempt(route, target, events, request, first, self._sampled, ticket, tried, self._loop, bypass)
         if inputs is not None:
             for item in self._said_first:
                 attempt.input(item, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.contract.errors import GatewayError, ProviderError
@@ -64,6 +64,15 @@ class Recovery:
                 self._join(event)
             except Diverged:
                 raise self._first_error or ProviderError("the continuation is a second beginning") from None
+
+    def pass_to(self, passing: Callable[[TextDelta], bool]) -> None:
+        """See Attempt. Of the target that answers now; what another goes on with is looked at."""
+
+        def noted(text: TextDelta) -> bool:
+            self._note(text)
+            return passing(text)
+
+        self.attempt.pass_to(noted)
 
     def _note(self, event: ProviderEvent) -> None:
         if type(event) is TextDelta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,7 @@ from gateway.contract.events import Finished, TextDelta
 from gateway.contract.provider import Settings
 from providers.openai_compatible import Provider as OpenAICompatible
 from tests.api.stage import Chats, Gateway, stage
-from tests.upstream_scripts import DONE, chunk, event
+from tests.upstream_scripts import DONE, chunk, event, role, word
 from tests.upstreams import Exchange, Upstream
 
 pytestmark = pytest.mark.wire
@@ -140,7 +141,8 @@ async def test_a_target_that_names_header_lines_writes_none(straight: bool) -> N
 
 
 @WAYS
-async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing(straight: bool) -> None:
+@pytest.mark.parametrize("pause", [None, 0.0], ids=["any-cut", "event-by-event"])
+async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing(straight: bool, pause: float | None) -> None:
     """What is held for it are the kernel's buffers and a little: memory does not grow with the answer."""
     words, sent = 4_000, 0
     long = event(chunk({"content": "x" * 8_000}))
@@ -151,6 +153,8 @@ async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing(straight:
         for _ in range(words):
             await exchange.send(long)
             sent += 1
+            if pause is not None:
+                await asyncio.sleep(pause)
         await exchange.send(event(chunk({}, "stop")) + DONE)
         await exchange.end()
 
@@ -169,3 +173,35 @@ async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing(straight:
                 got = got[-16:] + await reader.read(1 << 20)
             assert b"[DONE]" in got
             assert sent == words
+
+
+@WAYS
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_an_upstream_says_keeps_its_order_however_it_is_cut(straight: bool, seed: int) -> None:
+    """Plain text takes a shorter way through the gateway than everything else."""
+    rng = random.Random(seed)
+    odd = [
+        {"content": 'say "é\n"'},
+        {"content": ""},
+        {"content": "w", "reasoning_content": "hm"},
+        {"role": "assistant"},
+    ]
+    said = [event(role()), *(event(word(n) if rng.random() < 0.8 else chunk(rng.choice(odd))) for n in range(1, 200))]
+    said += [event(chunk({}, "stop")), DONE]
+
+    async def speaks(exchange: Exchange) -> None:
+        await exchange.head(200, {"content-type": "text/event-stream"})
+        left = b"".join(said)
+        while left:
+            size = rng.choice([len(said[5]), 40, 1000, 4000])
+            await exchange.send(left[:size])
+            left = left[size:]
+            await asyncio.sleep(rng.choice([0.0, 0.0, 0.001]))
+        await exchange.end()
+
+    async with Upstream(speaks) as upstream:
+        provider = OpenAICompatible(Settings("up", upstream.url))
+        async with stage(chat=provider, straight=straight) as gateway, connected(gateway) as (reader, writer):
+            writer.write(asks(True))
+            _, body = await answer(reader)
+            assert body == b"".join(said)

@@ -235,6 +235,36 @@ async def test_an_upstream_faster_than_the_reader_waits(
     assert got == size
 
 
+async def test_what_comes_goes_past_who_waits_for_it_and_overtakes_nothing(
+    client: Http1Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[http1_connection.Connection] = []
+    received = http1_connection.Connection.data_received
+
+    def noted(self: http1_connection.Connection, data: bytes) -> None:
+        reads.append(self)
+        received(self, data)
+
+    monkeypatch.setattr(http1_connection.Connection, "data_received", noted)
+    upstream.play("headers-only")
+    past: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        if data.isdigit():
+            past.append(data)
+        return data.isdigit()
+
+    async with client.post(upstream.url, {}, b"{}") as answer:
+        answer.divert(take)
+        reading = asyncio.ensure_future(anext(answer))
+        await asyncio.sleep(0)
+        for data in (b"1\r\n1\r\n1\r\n2\r\n", b"1\r\na\r\n", b"1\r\n3\r\n"):  # before the reader gets to run
+            received(reads[-1], data)
+        assert (past, await reading) == ([b"12"], b"a3")
+        received(reads[-1], b"1\r\n4\r\n")  # while nobody waits
+        assert (past, await anext(answer)) == ([b"12"], b"4")
+
+
 async def test_an_answer_left_behind_reads_nothing_of_the_next(client: Http1Client, upstream: Upstream) -> None:
     async with client.post(upstream.url, {}, b"{}") as first:
         await read_up_to(first, 1 << 20)
