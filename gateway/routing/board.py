@@ -18,7 +18,7 @@ from gateway.routing.plan import Ejected, Plan
 from gateway.routing.rate_limit import RateLimit, RateLimitParameters
 from gateway.routing.route import Policy, Route, Target
 from gateway.routing.sticky import Sticky
-from gateway.routing.ttft import RACE_RESERVE, by_ttft
+from gateway.routing.ttft import PROBE_EVERY, RACE_RESERVE, STALE, by_ttft
 from gateway.routing.wish import ANYTHING, Wish, nobody_fits, why_not
 from gateway.telemetry.decisions import Candidates
 from gateway.telemetry.sample import Outcome
@@ -64,6 +64,7 @@ class Board:
         self._rows: list[Known] = []
         self._names: tuple[str, ...] = ()
         self._windows = self._canaries = False
+        self._oldest = -math.inf  # nobody was last asked before
         self._only: Known | None = None
         self._only_plan: Plan | None = None
         self._picks, self._picked, self._picked_at = 0.0, 1.0, now
@@ -97,14 +98,14 @@ class Board:
             order += [known.target for _, known, _ in out]
         self._pick(self._known[str(order[0])], picked)
         names = self._names if len(ready) == len(self._names) else [known.name for known in ready]
-        scores, means = [known.score for known in ready], [known.mean for known in ready]
+        drawn = [(known.score, known.mean) for known in ready]
         excluded = [*((known.name, reason) for _, known, reason in out), *unfit.items()] if out or unfit else ()
-        return Plan(tuple(order), Candidates(names, scores, means, excluded), raced)
+        return Plan(tuple(order), Candidates(names, drawn, excluded), raced)
 
     def _prepare(self, now: float, route: Route) -> None:
         """For requests of this route, from now on."""
         self._planned, self._rows = route, [self._serving(target, now) for target in route.targets]
-        self._names = tuple(known.name for known in self._rows)
+        self._names, self._oldest = tuple(known.name for known in self._rows), -math.inf
         self._windows = any(target.context is not None for target in route.targets)
         self._canaries = any(target.canary for target in route.targets)
         choice = len(self._rows) > 1 or self._windows or route.policy.max_price is not None
@@ -127,7 +128,7 @@ class Board:
             known.mean, known.score = known.usual, known.centre
             if sized:
                 known.sized(tokens / 1000.0)
-            plan = Plan((known.target,), Candidates(self._names, (known.score,), (known.mean,)))
+            plan = Plan((known.target,), Candidates(self._names, ((known.score, known.mean),)))
             self._only_plan = None if sized else plan
         return plan
 
@@ -224,10 +225,18 @@ class Board:
     def _by_ttft(self, now: float, ranked: list[Known]) -> tuple[list[Known], bool]:
         """The order, and whether its first two are to be raced."""
         best = self._best or ranked[0]
-        ranking = by_ttft(now, ranked, best, self._pool.half_life, self._since_probe, lambda: self._can_race(now))
+        half_life = self._pool.half_life
+        look = self._since_probe >= PROBE_EVERY and self._someone_stale(now - STALE * half_life)
+        ranking = by_ttft(now, ranked, best, half_life, look, lambda: self._can_race(now))
         if ranking.probed:
             self._since_probe = 0
         return ranking.order, ranking.raced
+
+    def _someone_stale(self, since: float) -> bool:
+        """Whether any target was not asked since then. All become younger only by being asked, so that it is seldom looked."""
+        if self._oldest < since:
+            self._oldest = min(known.tried_at for known in self._rows)
+        return self._oldest < since
 
     def _can_race(self, now: float) -> bool:
         return self._hedges.tokens >= RACE_RESERVE and not self._all_slow(now)

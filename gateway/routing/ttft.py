@@ -10,11 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from gateway.routing.known import SHY, Known
 
-_TRIED_AT = attrgetter("tried_at")
 TIE_LEAST = 0.02
 """Targets whose means differ by no more (in logs) share the traffic evenly, whatever is known of them."""
 RACE_GAP, RACE_RESERVE = 0.25, 4.0
@@ -34,13 +32,13 @@ class Ranking:
 
 
 def by_ttft(
-    now: float, ranked: list[Known], best: Known, half_life: float, since_probe: int, can_race: Callable[[], bool]
+    now: float, ranked: list[Known], best: Known, half_life: float, look: bool, can_race: Callable[[], bool]
 ) -> Ranking:
-    """`ranked`: by score, the lowest first, and ours to reorder; `best`: by what is expected of it; `since_probe`: requests
-    since one was last tried to learn from."""
+    """`ranked`: by score, the lowest first, and ours to reorder; `best`: by what is expected of it; `look`: whether to look for
+    one to learn from."""
     top, tied = _favourite(ranked, best)
     doubtful = tied == 1 and top.mean > best.mean + RACE_GAP
-    explorer = top if doubtful else _stale(now, ranked, top, best, half_life, since_probe)
+    explorer = top if doubtful else _stale(now, ranked, top, best, half_life) if look else None
     if explorer is None:
         return Ranking(_with_first(ranked, top))
     if can_race():
@@ -73,17 +71,11 @@ def _favourite(ranked: Sequence[Known], best: Known) -> tuple[Known, int]:
     return least, tied
 
 
-def _stale(
-    now: float, ranked: Sequence[Known], top: Known, best: Known, half_life: float, since_probe: int
-) -> Known | None:
+def _stale(now: float, ranked: Sequence[Known], top: Known, best: Known, half_life: float) -> Known | None:
     """One that was not asked for so long that it is worth asking to learn from, rather than for its answer."""
-    if since_probe < PROBE_EVERY:
-        return None
     since = now - STALE * half_life
-    if min(ranked, key=_TRIED_AT).tried_at >= since:
-        return None
     stale = [known for known in ranked if known.tried_at < since and known is not top and known is not best]
-    return min(stale, key=_TRIED_AT, default=None)
+    return min(stale, key=lambda known: known.tried_at, default=None)
 
 
 def _with_first(ranked: list[Known], *first: Known) -> list[Known]:

@@ -25,19 +25,18 @@ class Candidate:
 
 
 class Candidates(Sequence[Candidate]):
-    """Made of what a decision noted down when somebody looks at them, which is rare. `targets`, `scores`, `means`: of those
-    that could be asked, the means in ln(seconds); `excluded`: the others, with the reason."""
+    """Made of what a decision noted down when somebody looks at them, which is rare. `targets`, `drawn`: of those
+    that could be asked, each's score and mean, in ln(seconds); `excluded`: the others, with the reason."""
 
-    __slots__ = ("excluded", "means", "scores", "targets")
+    __slots__ = ("drawn", "excluded", "targets")
 
     def __init__(
         self,
         targets: Sequence[str],
-        scores: Sequence[float],
-        means: Sequence[float],
+        drawn: Sequence[tuple[float, float]],
         excluded: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.targets, self.scores, self.means, self.excluded = targets, scores, means, excluded
+        self.targets, self.drawn, self.excluded = targets, drawn, excluded
 
     def __len__(self) -> int:
         return len(self.targets) + len(self.excluded)
@@ -52,7 +51,7 @@ class Candidates(Sequence[Candidate]):
         return list(self)[index]
 
     def __iter__(self) -> Iterator[Candidate]:
-        for target, score, mean in zip(self.targets, self.scores, self.means):
+        for target, (score, mean) in zip(self.targets, self.drawn):
             yield Candidate(target, score, math.exp(mean))
         for target, reason in self.excluded:
             yield Candidate(target, excluded=reason)
