@@ -23,7 +23,7 @@ from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.websocket import Frame
 from providers._openai_errors import of_target
 from providers._openai_languages import code, told
-from providers._openai_transcripts import added, segment, usage
+from providers._openai_transcripts import segment, usage
 
 RATE = 24_000
 """Samples per second; others are refused."""
@@ -202,7 +202,7 @@ class Codec:
         languages = said.get("languages")
         first = languages[0] if isinstance(languages, list) and languages else None
         language = told(first.get("code") if isinstance(first, dict) else first)
-        self._used = added(self._used, usage(said.get("usage"), turn.seconds))
+        self._used = self._used.plus(usage(said.get("usage"), turn.seconds))
         turn.events += [Transcript(text, final=True, ends_turn=True, language=language), self._used]
         turn.over = True
 

@@ -153,15 +153,6 @@ def usage(told: object, seconds: float) -> Usage:
     return Usage(seconds=float(counted) if isinstance(counted, int | float) and counted > 0 else seconds)
 
 
-def added(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        seconds=one.seconds + other.seconds,
-        audio_input_tokens=one.audio_input_tokens + other.audio_input_tokens,
-    )
-
-
 def _word(said: dict[str, Any], piece: Piece) -> Word:
     return Word(str(said["word"]).strip(), piece.start + float(said["start"]), piece.start + float(said["end"]))
 

@@ -16,7 +16,7 @@ from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.contract.wav import wav_header
 from providers._openai_errors import of_target
 from providers._openai_languages import code
-from providers._openai_transcripts import Piece, Stream, added, whole
+from providers._openai_transcripts import Piece, Stream, whole
 from providers._openai_upstream import Upstream
 
 Form = Literal["json", "stream", "verbose_json", "diarized_json"]
@@ -96,7 +96,7 @@ class _Turns:
             async with aclosing(_asked(self._upstream, self._model, self._request, self._form, piece, pcm)) as events:
                 async for event in events:
                     if isinstance(event, Usage):
-                        event = self.used = added(self.used, event)
+                        event = self.used = self.used.plus(event)
                     yield event
 
 

@@ -1,4 +1,4 @@
-"""Any upstream that speaks OpenAI's protocols of chats, embeddings, transcription or speech: a row in routes.yaml, not a file.
+"""Any upstream that speaks OpenAI's protocols of chats, embeddings, transcription, speech or realtime: a row, not a file.
 
     groq: {module: openai_compatible, base_url: "https://api.groq.com/openai/v1", key: $GROQ_API_KEY}
 
@@ -14,18 +14,30 @@ goes. Options, for what upstreams do in ways of their own (docs/providers.md has
   `longest_text`: characters of one request for speech.
 * `transcripts`: how a file's transcript is asked for, `json`, `stream`, `verbose_json` or `diarized_json`; by default as the
   model's name says (`whisper`: `verbose_json`). `realtime`: live streams go over `/realtime`.
+* `session`: how its speech-to-speech sessions over `/realtime` are, `openai` or `xai`; `listener`: the model that writes down what
+  the caller says in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from gateway.contract.bypass import Bypass
 from gateway.contract.events import Events
 from gateway.contract.provider import Settings
-from gateway.contract.requests import ChatRequest, EmbedRequest, Input, Request, SpeakRequest, TranscribeRequest
+from gateway.contract.requests import (
+    ChatRequest,
+    ConverseRequest,
+    EmbedRequest,
+    Input,
+    Request,
+    SpeakRequest,
+    TranscribeRequest,
+)
 from providers import _openai_audio, _openai_chat, _openai_embeddings, _options
 from providers._openai_body import LIMITS, Quirks
+from providers._openai_converse_body import GA, XAI
 from providers._openai_languages import WHISPER
 from providers._openai_upstream import Upstream
 
@@ -34,7 +46,7 @@ LANGUAGES = {"whisper": frozenset(WHISPER.values())}
 
 
 class Provider:
-    """Serves llm, embed, stt and tts. Raises ValueError for settings that can never work."""
+    """Serves llm, embed, stt, tts and s2s. Raises ValueError for settings that can never work."""
 
     def __init__(self, settings: Settings) -> None:
         options = _options.read(
@@ -46,6 +58,8 @@ class Provider:
             headers={},
             query={},
             realtime=False,
+            session="openai",
+            listener=None,
             **_openai_audio.OPTIONS,
         )
         limit = _options.one_of(options, "max_tokens_field", LIMITS)
@@ -53,6 +67,8 @@ class Provider:
         told = (options["auth_header"], options["headers"], options["query"])
         self._upstream = Upstream(settings, settings.base_url, *told)
         self._speech = _openai_audio.Speech(self._upstream, options)
+        shape = XAI if _options.one_of(options, "session", ("openai", "xai")) == "xai" else GA
+        self._shape = replace(shape, hears=options["listener"] or shape.hears)
 
     def asleep(self, model: str) -> str | None:
         return None if self._upstream.known else "its row has no base_url"
@@ -62,6 +78,8 @@ class Provider:
         if isinstance(request, TranscribeRequest | SpeakRequest):
             spoken = next((known for name, known in LANGUAGES.items() if name in model), None)
             return self._speech.cannot(model, request, spoken)
+        if isinstance(request, ConverseRequest):
+            return None if request.speaks or not self._shape.flat else "its sessions answer by voice"
         return _openai_chat.cannot(request)
 
     async def aclose(self) -> None:
@@ -81,3 +99,8 @@ class Provider:
 
     def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
         return self._speech.speak(model, request, inputs)
+
+    def converse(self, model: str, request: ConverseRequest, inputs: AsyncIterator[Input]) -> Events:
+        from providers._openai_conversing import converse  # text alone does without what it needs
+
+        return converse(self._upstream, model, request, inputs, self._shape)

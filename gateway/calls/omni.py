@@ -38,7 +38,7 @@ from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError, Unavailable
 from gateway.contract.events import Answered, AudioDelta, GoingAway, TextDelta, Transcript, Usage, Word
 from gateway.contract.messages import Message
-from gateway.contract.requests import Cancel, Clear, Commit, ConverseRequest, Input, Respond, Truncate
+from gateway.contract.requests import Cancel, Clear, Commit, ConverseRequest, Eagerness, Input, Respond, Truncate
 from gateway.routing.engine import Answer
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Omni:
         self._utterances: deque[_Spoken] = deque(maxlen=REMEMBERED)
         self._spare: Turn | None = None  # a turn that waits for the client to ask for its answer
         self._target = ""
+        self._used = Usage()  # by the session, as it last said
         self._owed = False  # the caller's last words are not answered
 
     async def run(self) -> None:
@@ -192,11 +193,12 @@ class Omni:
     def _request(self) -> ConverseRequest:
         session, detection = self._line.session, self._line.session.turn_detection
         patience: float | None = None
+        eagerness: Eagerness | None = None
         match detection:
             case ServerVad():
                 patience = detection.silence_duration_ms / 1000
             case SemanticVad():
-                patience = _PATIENCE[detection.eagerness]
+                patience, eagerness = _PATIENCE[detection.eagerness], detection.eagerness
         return ConverseRequest(
             session.settings.instructions,
             self._line.history.messages(""),
@@ -208,6 +210,8 @@ class Omni:
             answers=detection is not None and detection.create_response,
             speaks=session.modality == "audio",
             max_tokens=session.max_tokens,
+            eagerness=eagerness,
+            interrupts=detection is None or detection.interrupt_response,
         )
 
     async def _converse(self) -> None:
@@ -253,14 +257,16 @@ class Omni:
                 self._answer().text(text)
             case AudioDelta(audio, words):
                 self._answer().sound(audio.pcm, audio.rate, words)
-            case Usage():
-                if self._utterance is not None:
-                    self._utterance.used(event)
+            case Usage():  # of the session so far
+                if self._utterance is not None and self._utterance.making:
+                    self._utterance.used(event.minus(self._used))
+                self._used = event
             case Answered(reason):
                 self._owed = False
                 if self._utterance is not None and self._utterance.making:
                     self._utterance.finished(reason)
             case events.Rerouted():
+                self._used = Usage()
                 self._served(answer)
             case GoingAway(seconds):
                 log.info("the session with %s will be dropped in %.0f s", self._target, seconds)

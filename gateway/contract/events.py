@@ -9,7 +9,7 @@ unless said otherwise.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from gateway.contract.audio import Audio
@@ -166,6 +166,17 @@ class Usage:
     audio_input_tokens: int = 0
     audio_output_tokens: int = 0
     image_input_tokens: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Of both together, and of neither alone: without `raw`."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
+
+    def minus(self, other: Usage) -> Usage:
+        """What was used since there was `other`."""
+        return Usage(**{name: getattr(self, name) - getattr(other, name) for name in _COUNTS})
+
+
+_COUNTS = [each.name for each in fields(Usage) if each.name != "raw"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,14 +122,18 @@ class SpeakRequest:
     instructions: str | None = None
 
 
+Eagerness = Literal["low", "medium", "high", "auto"]
+
+
 @dataclass(frozen=True, slots=True)
 class ConverseRequest:
     """Audio and text in by the inputs, audio and transcripts out.
 
     `history`: what was said before, to begin with. `turns`: who decides that a turn is over: the provider, or the client by
-    Commit; `patience`: seconds of silence after which the provider may, where it can be told. `answers`: whether the provider
-    answers a turn it ended by itself, or waits for Respond. `speaks`: audio out; False: text alone. `rate`: of the audio out, as
-    wished. Put among the inputs it changes the session, as far as the provider can (`history` and `voice` no more).
+    Commit; `patience`: seconds of silence after which the provider may, where it can be told; `eagerness`: how soon, where it
+    judges by what was said. `answers`: whether the provider answers a turn it ended by itself, or waits for Respond;
+    `interrupts`: whether it stops an answer that is spoken over. `speaks`: audio out; False: text alone. `rate`: of the audio
+    out, as wished. Put among the inputs it changes the session, as far as the provider can (`history` and `voice` no more).
     """
 
     instructions: str = ""
@@ -144,6 +148,8 @@ class ConverseRequest:
     answers: bool = True
     speaks: bool = True
     max_tokens: int | None = None
+    eagerness: Eagerness | None = None
+    interrupts: bool = True
 
 
 Request = ChatRequest | EmbedRequest | TranscribeRequest | SpeakRequest | ConverseRequest
@@ -183,7 +189,8 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Respond:
-    """Answer the conversation as it is (s2s). `instructions`: for this answer alone, beside the session's."""
+    """Answer the conversation as it is (s2s). `instructions`: for this answer alone, instead of the session's where the
+    provider has words for that."""
 
     instructions: str | None = None
     max_tokens: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gateway.contract.audio import Audio
@@ -12,6 +12,7 @@ from providers import openai, openai_compatible
 from tests.conformance.stages import Entry, Scene, over_http, over_socket
 from tests.fakes.base import Behaviour
 from tests.fakes.openai_audio import OpenAIRealtime, http
+from tests.fakes.openai_realtime import OpenAITalks, XaiTalks
 from tests.sounds import tone
 from tests.upstream_scripts import error
 from tests.upstreams import Exchange, Script
@@ -62,6 +63,21 @@ _REALTIME: Mapping[Scene, Behaviour] = {
 }
 
 
+_TALKS: Mapping[Scene, Behaviour] = {
+    **{
+        trouble: Behaviour(trouble=trouble)
+        for trouble in _TROUBLES
+        # The first two are of HTTP and of requests that have a size; of the third no socket says for how long.
+        if trouble not in ("headers-only", "too-long", "rate-limited")
+    },
+    "answers": Behaviour(),
+    "stalls": Behaviour(stall_after=0.3),
+    "hangs-up-mid": Behaviour(drop_after=0.3),
+    "refused-connection": Behaviour(),
+    "echoes-key": Behaviour(trouble="echoes-key"),
+}
+
+
 def _live(settings: Settings) -> openai.Provider:
     assert settings.base_url is not None
     return openai.Provider(replace(settings, base_url=settings.base_url.replace("ws", "http", 1)))
@@ -69,6 +85,20 @@ def _live(settings: Settings) -> openai.Provider:
 
 def _hears(name: str, model: str, scenes: frozenset[Scene]) -> Entry:
     return Entry(name, "stt", scenes, over_http(openai_compatible.Provider, _SPEECH, model), "wire", lambda: _SOUND)
+
+
+def _session(kind: str) -> Callable[[Settings], object]:
+    def build(settings: Settings) -> object:
+        assert settings.base_url is not None
+        url = settings.base_url.replace("ws", "http", 1)
+        return openai_compatible.Provider(replace(settings, base_url=url, options={"session": kind}))
+
+    return build
+
+
+def _talks(name: str, build: Callable[[Settings], object], fake: type[OpenAITalks]) -> Entry:
+    stage = over_socket(build, fake, _TALKS, "gpt-realtime")
+    return Entry(name, "s2s", frozenset(_TALKS), stage, "wire", lambda: _SOUND)
 
 
 _SPEAKS = over_http(openai_compatible.Provider, _SPEECH)
@@ -79,4 +109,7 @@ OPENAI_AUDIO = [
     _hears("openai_compatible", "whisper-1", frozenset(_SPEECH) - {"endless"}),  # its answer comes whole
     _hears("openai_compatible_streamed", "gpt-4o-transcribe", frozenset(_SPEECH)),
     Entry("openai", "stt", frozenset(_REALTIME), _LISTENS, "wire", lambda: _SOUND),
+    _talks("openai", _live, OpenAITalks),
+    _talks("openai_compatible", _session("openai"), OpenAITalks),
+    _talks("xai", _session("xai"), XaiTalks),
 ]

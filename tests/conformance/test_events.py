@@ -76,7 +76,7 @@ async def test_finished_comes_last_and_once(entry: Entry, stream: bool) -> None:
 async def test_what_was_used_is_told_before_the_end(entry: Entry, stream: bool) -> None:
     used = [event for event in await ordinary(entry, stream) if isinstance(event, Usage)]
     assert any(
-        event.input_tokens + event.output_tokens > 0 if entry.kind == "llm" else event.characters + event.seconds > 0
+        event.input_tokens + event.output_tokens + (event.characters + event.seconds if entry.kind != "llm" else 0) > 0
         for event in used
     )
 
