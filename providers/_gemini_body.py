@@ -47,7 +47,7 @@ def encode(model: str, request: ChatRequest, more: Mapping[str, Any], generation
     if config:
         body["generationConfig"] = config
     if request.tools:
-        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}, *more.get("tools", ())]
+        body["tools"] = [{"functionDeclarations": [tool(each) for each in request.tools]}, *more.get("tools", ())]
         if request.tool_choice is not None:
             body["toolConfig"] = {**more.get("toolConfig", {}), "functionCallingConfig": _choice(request.tool_choice)}
     try:
@@ -179,11 +179,11 @@ def _wav(audio: Audio) -> str:
     return base64.b64encode(wav_header(audio.rate, audio.samples) + audio.pcm).decode("ascii")
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
-    schema = _json(tool.parameters, "a tool's parameters")
-    declared: dict[str, Any] = {"name": tool.name}
-    if tool.description:
-        declared["description"] = tool.description
+def tool(told: Tool) -> dict[str, Any]:
+    schema = _json(told.parameters, "a tool's parameters")
+    declared: dict[str, Any] = {"name": told.name}
+    if told.description:
+        declared["description"] = told.description
     if isinstance(schema, dict) and schema.get("properties"):  # one without parameters is declared without
         declared["parametersJsonSchema"] = schema
     return declared

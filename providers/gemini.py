@@ -1,4 +1,4 @@
-"""Gemini, by its own protocol: generateContent, batchEmbedContents and countTokens of the Gemini API (and of proxies of it).
+"""Gemini, by its own protocol: generateContent, batchEmbedContents, countTokens and, for speech to speech, Live (and proxies of it).
 
     gemini: {key: $GEMINI_API_KEY}              # targets: gemini/gemini-2.5-flash
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,7 +26,7 @@ from gateway.contract.events import Embedded, Events, Finished
 from gateway.contract.http1 import Http1Client
 from gateway.contract.messages import File, Image
 from gateway.contract.provider import Secret, Settings
-from gateway.contract.requests import ChatRequest, EmbedRequest, Request
+from gateway.contract.requests import ChatRequest, ConverseRequest, EmbedRequest, Input, Request
 from providers import _gemini_errors as errors
 from providers._gemini_body import encode
 from providers._gemini_chunks import GeminiChunks, counted, vectors
@@ -49,7 +49,7 @@ _VERSIONED = re.compile(r"/v\d+((alpha|beta)\d*)?")
 
 
 class Provider:
-    """Serves llm and embed. Raises ValueError for settings that can never work."""
+    """Serves llm, embed and s2s. Raises ValueError for settings that can never work."""
 
     def __init__(self, settings: Settings) -> None:
         self._name, self._key = settings.name, settings.key
@@ -70,6 +70,8 @@ class Provider:
         if isinstance(request, EmbedRequest):
             texts = all(isinstance(each, str) for each in request.inputs)
             return None if texts else "it embeds texts, not tokens"
+        if isinstance(request, ConverseRequest):
+            return _cannot_converse(request)
         return _cannot(model, request) if isinstance(request, ChatRequest) else None
 
     async def aclose(self) -> None:
@@ -108,6 +110,18 @@ class Provider:
         asked = orjson.dumps({"generateContentRequest": whole})
         async with self._asked(model, "countTokens", asked, False) as answer:
             return counted(await self._whole(answer), self._name)
+
+    def converse(self, model: str, request: ConverseRequest, inputs: AsyncIterator[Input]) -> Events:
+        from providers._gemini_living import Place, converse  # text alone does without what it needs
+
+        host, _, version = self._base.rpartition("/")
+        url = f"{host}/ws/google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"
+        headers = {name: value for name, value in self._headers.items() if name != "content-type"}
+        place = Place(self._name, url.replace("http", "ws", 1), headers, self._judged, self.failed)
+        return converse(place, model, request, inputs, self._generation)
+
+    def _judged(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        return errors.of_response(self._name, self._key, status, headers, body)
 
     @asynccontextmanager
     async def _asked(self, model: str, verb: str, body: bytes, stream: bool) -> AsyncIterator[Answer]:
@@ -155,6 +169,14 @@ def _cannot(model: str, request: ChatRequest) -> str | None:
     if request.tools and request.format is not None and not seals_calls(model):
         return "this model either calls tools or answers in a format"
     return _unreachable(model, request)
+
+
+def _cannot_converse(request: ConverseRequest) -> str | None:
+    if request.turns == "server" and not request.answers:
+        return "it answers every turn that it hears"
+    if request.tool_choice is not None and request.tool_choice.mode not in ("auto", "none"):
+        return "it calls tools as it sees fit"
+    return None
 
 
 def _unreachable(model: str, request: ChatRequest) -> str | None:

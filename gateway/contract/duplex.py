@@ -35,7 +35,9 @@ class Codec(Protocol):
     """
 
     keep_alive: float | None
-    finished: bool
+
+    @property
+    def finished(self) -> bool: ...
 
     def begin(self) -> Iterable[Frame]:
         """What is sent first."""
@@ -79,13 +81,8 @@ class Patient(Protocol):
 
 async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) -> Events:
     """The events of one session on an open socket, which it leaves open: `socket` is closed by who opened it."""
-    try:
-        for frame in codec.begin():
-            await socket.send(frame)
-    except Unavailable:
-        if not socket.closed:
-            raise
-        # Refused as soon as it was upgraded (OpenAI does so): what came before the close says why.
+    for frame in codec.begin():
+        await _send(socket, frame)
     patience = _Patience(codec)
     writer = _Writer(socket, codec, inputs, patience)
     try:
@@ -96,7 +93,7 @@ async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) ->
             except TimeoutError:
                 for event in patience.late():
                     if isinstance(event, str | bytes):
-                        await socket.send(event)
+                        await _send(socket, event)
                     else:
                         yield event
                 continue
@@ -107,12 +104,22 @@ async def session(socket: Socket, codec: Codec, inputs: AsyncIterator[Input]) ->
                 return
             for event in codec.hear(frame_or_end):
                 if isinstance(event, str | bytes):
-                    await socket.send(event)
+                    await _send(socket, event)
                 else:
                     yield event
         writer.check()
     finally:
         await writer.aclose()
+
+
+async def _send(socket: Socket, frame: Frame) -> None:
+    """To a socket that was closed meanwhile (OpenAI closes those it refuses as soon as they are upgraded) nothing is sent: what
+    came before the close says why."""
+    try:
+        await socket.send(frame)
+    except Unavailable:
+        if not socket.closed:
+            raise
 
 
 class _Patience:

@@ -7,12 +7,15 @@
 | tts | first audible audio | first text not yet flushed | same event |
 | stt | Ready; an upload's first final Transcript | Commit, or SpeechEnded | the final Transcript that ends the turn |
 | s2s | Ready | Commit, Respond, or SpeechEnded | first audible AudioDelta (TextDelta where it does not speak) |
+
+Where a SpeechEnded tells when the speech ended, TTFT is from when that sound was put; deadlines are from when it was told.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 
 from gateway.contract.audio import Audio
@@ -32,6 +35,10 @@ from gateway.contract.requests import Cancel, Commit, ConverseRequest, Input, Ki
 
 AUDIBLE = 16
 """A sample from this size on may be heard (-66 dB): below it is what a broken voice sends."""
+
+
+KEPT = 1500
+"""Pieces of sound whose times are known: 30 s of them, as calls have them."""
 
 
 def audible(audio: Audio) -> bool:
@@ -88,6 +95,8 @@ class Stopwatch:
     speaks: bool = True
     _text: bool = field(default=False)  # tts: text was put since the last Commit
     _unanswered: int = field(default=0)  # tts, s2s: Commits (and turns the provider ended) not yet answered
+    _put: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=KEPT))  # seconds of sound, and when
+    _spoke: float | None = field(default=None)  # when what ended the turn was put, where that is told
 
     @property
     def unspoken(self) -> bool:
@@ -104,7 +113,9 @@ class Stopwatch:
     def input(self, item: Input, at: float) -> None:
         """`at`: when it was put; what was put before the attempt opened counts from its opening."""
         at = max(at, self.opened)
-        if self.kind == "tts":
+        if isinstance(item, Audio):
+            self._put.append(((self._put[-1][0] if self._put else 0.0) + item.seconds, at))
+        elif self.kind == "tts":
             if isinstance(item, str) and item.strip():
                 if not self.owed:
                     self.asked = at
@@ -143,7 +154,9 @@ class Stopwatch:
                 self.committed |= not self.upload
             case TextDelta() if self.kind == "s2s" and not self.speaks:
                 return self._first(at)
-            case SpeechEnded() if self.kind in ("stt", "s2s") and self.answers:
+            case SpeechEnded(ended) if self.kind in ("stt", "s2s") and self.answers:
+                if self.asked is None and ended is not None:
+                    self._spoke = next((when for seconds, when in self._put if seconds >= ended), None)
                 self._ask(at, max(1, self._unanswered))  # it may be the end of a turn that was committed
             case Flushed() if self.kind == "tts":
                 self._unanswered = max(0, self._unanswered - 1)
@@ -163,4 +176,5 @@ class Stopwatch:
 
     def _first(self, at: float) -> float | None:
         asked, self.asked = self.asked, None
-        return None if asked is None else at - asked
+        spoke, self._spoke = self._spoke, None
+        return None if asked is None else at - (asked if spoke is None else min(asked, spoke))

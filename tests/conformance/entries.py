@@ -5,6 +5,7 @@ from __future__ import annotations
 import wave
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import cast, get_args
 
 import pytest
@@ -38,6 +39,7 @@ from tests.conformance.voices_entries import VOICES
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
 from tests.fakes.deepgram import Deepgram
+from tests.fakes.gemini_live import GeminiTalks
 from tests.fakes.gladia import Gladia
 from tests.fakes.speechmatics import Speechmatics
 from tests.needs import ROOT
@@ -159,6 +161,25 @@ FAKE: Mapping[Scene, str] = {
 }
 
 
+_LIVE: Mapping[Scene, Behaviour] = {
+    **{
+        scene: behaviour for scene, behaviour in SOCKET.items() if scene != "rate-limited"
+    },  # no close says for how long
+    "silent": Behaviour(trouble="silent"),
+    "stalls": Behaviour(stall_after=0.3),
+    "server-error": Behaviour(trouble="server-error"),
+    "hangs-up-first": Behaviour(trouble="hangs-up-first"),
+    "hangs-up-mid": Behaviour(drop_after=0.3),
+    "refuses": Behaviour(trouble="refuses"),
+    "echoes-key": Behaviour(trouble="echoes-key"),
+}
+
+
+def _live(settings: Settings) -> gemini.Provider:
+    assert settings.base_url is not None
+    return gemini.Provider(replace(settings, base_url=settings.base_url.replace("ws", "http", 1)))
+
+
 def _fake(kind: Kind, inputs: list[Input]) -> Entry:
     @asynccontextmanager
     async def stage() -> AsyncGenerator[FakeStage]:
@@ -196,6 +217,14 @@ ENTRIES = [
     Entry("openai_compatible", "llm", frozenset(OPENAI), over_http(openai_compatible.Provider, OPENAI), "wire"),
     Entry("openai", "llm", frozenset(OPENAI), over_http(openai.Provider, OPENAI), "wire"),
     Entry("gemini", "llm", frozenset(GEMINI), over_http(gemini.Provider, GEMINI), "wire"),
+    Entry(
+        "gemini",
+        "s2s",
+        frozenset(_LIVE),
+        over_socket(_live, GeminiTalks, _LIVE, "gemini-live-2.5-flash"),
+        "wire",
+        lambda: _SOUND,
+    ),
     Entry("anthropic", "llm", frozenset(ANTHROPIC), over_http(anthropic.Provider, ANTHROPIC), "wire"),
     Entry("litellm", "llm", frozenset(OPENAI), _LITELLM, "wire", warns=_WARNS),
     *SARVAM,

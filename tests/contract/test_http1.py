@@ -1,24 +1,18 @@
 """The HTTP/1.1 client beyond the client's own promises (test_client.py): framing, what is kept, limits, TLS."""
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 from typing import cast
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway.contract import http1, http1_connection
 from gateway.contract.client import read_up_to
 from gateway.contract.errors import Unavailable
 from gateway.contract.http1 import Http1Client
+from tests.tls import loopback
 from tests.upstream_scripts import ok
 from tests.upstreams import Exchange, Script, Upstream
 
@@ -320,19 +314,7 @@ async def test_a_host_that_does_not_answer(client: Http1Client, monkeypatch: pyt
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The server's context, and a client's that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "upstream")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = builder.add_extension(alternative, False).sign(key, hashes.SHA256())
-    file: Path = tmp_path_factory.mktemp("tls") / "both.pem"
-    pem, traditional = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    file.write_bytes(key.private_bytes(pem, traditional, serialization.NoEncryption()) + certificate.public_bytes(pem))
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(file)
-    return server, ssl.create_default_context(cafile=str(file))
+    return loopback(tmp_path_factory.mktemp("tls"))
 
 
 async def test_https(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:

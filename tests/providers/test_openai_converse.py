@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
 
 import orjson
 import pytest
@@ -15,14 +13,11 @@ from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Unau
 from gateway.contract.events import (
     Answered,
     AudioDelta,
-    Events,
     Finished,
     GoingAway,
-    ProviderEvent,
     Ready,
     SpeechEnded,
     SpeechStarted,
-    TextDelta,
     ToolCallDelta,
     Transcript,
     Usage,
@@ -45,56 +40,12 @@ from providers._openai_upstream import Upstream
 from tests.fakes.base import Behaviour
 from tests.fakes.openai_realtime import OpenAITalks, XaiTalks
 from tests.fakes.routes import KEY, pieces
+from tests.providers.dialogues import Dialogue
 
-E = TypeVar("E", bound=ProviderEvent)
 WEATHER = Tool("get_weather", "The weather.", '{"type":"object","properties":{"city":{"type":"string"}}}')
 NAME = "k01_kokoro_af_heart"
 COUNTED = "one two three four"
 """What the fake makes of its sound, which comes resampled: a word for each half second."""
-
-
-class Dialogue:
-    """A session, and what came of it so far."""
-
-    def __init__(self, events: Events, inputs: Channel[Input], fake: OpenAITalks) -> None:
-        self._events, self._inputs, self.fake = events, inputs, fake
-        self.came: list[ProviderEvent] = []
-
-    def put(self, *items: Input) -> None:
-        for item in items:
-            self._inputs.put(item)
-
-    def close(self) -> None:
-        self._inputs.close()
-
-    async def until(self, met: Callable[[ProviderEvent], bool]) -> ProviderEvent:
-        async with asyncio.timeout(5):
-            async for event in self._events:
-                self.came.append(event)
-                if met(event):
-                    return event
-        raise AssertionError(f"it ended; came: {[type(each).__name__ for each in self.came[-12:]]}")
-
-    async def answered(self, times: int = 1) -> str:
-        """Until so many more answers are over; what was said in them."""
-        before = len(self.came)
-        for _ in range(times):
-            await self.until(lambda event: isinstance(event, Answered))
-        return "".join(event.text for event in self.came[before:] if isinstance(event, TextDelta))
-
-    def all(self, kind: type[E]) -> list[E]:
-        return [event for event in self.came if isinstance(event, kind)]
-
-    @property
-    def heard(self) -> list[str]:
-        return [event.text for event in self.all(Transcript) if event.final]
-
-    @property
-    def sent(self) -> list[Any]:
-        return self.fake.sessions[-1].said
-
-    def sent_of(self, kind: str) -> list[Any]:
-        return [each for each in self.sent if each["type"] == kind]
 
 
 @asynccontextmanager
@@ -103,7 +54,7 @@ async def dialogue(
     behaviour: Behaviour | None = None,
     fake: OpenAITalks | None = None,
     session: str = "openai",
-) -> AsyncIterator[Dialogue]:
+) -> AsyncIterator[Dialogue[OpenAITalks]]:
     fake = fake or OpenAITalks(behaviour)
     async with fake.running() as url:
         row = Settings("acme", url.replace("ws", "http", 1), KEY, {"session": session})
