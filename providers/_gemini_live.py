@@ -39,7 +39,7 @@ from gateway.contract.events import (
     Transcript,
     Usage,
 )
-from gateway.contract.messages import Message
+from gateway.contract.messages import Message, Text
 from gateway.contract.requests import (
     Cancel,
     Clear,
@@ -183,8 +183,10 @@ class Codec:
                 self._resampler.finish()
                 self._turn_began = self._gate.heard
                 self._tape.clear()
+            case ToolResult(call_id, output) if call_id not in self._names:  # called in another session
+                self._notes += body.turns([Message("tool", (Text(output),), tool_call_id=call_id)])
             case ToolResult(call_id, output):
-                self._results.append(body.result(call_id, self._names.get(call_id, ""), output))
+                self._results.append(body.result(call_id, self._names[call_id], output))
             case Respond():
                 return self._respond(item)
             case Cancel() | Truncate():

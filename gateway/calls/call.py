@@ -19,6 +19,7 @@ from gateway.calls import gateway_codec
 from gateway.calls.carried import CarriedIn
 from gateway.calls.commands import (
     Asked,
+    CallItem,
     ChangeMode,
     Command,
     Hangup,
@@ -29,7 +30,9 @@ from gateway.calls.commands import (
     ItemDelete,
     ItemRetrieve,
     ItemTruncate,
+    MessageItem,
     OutputClear,
+    OutputItem,
     PlayoutDelay,
     Rejected,
     ResponseCancel,
@@ -289,7 +292,7 @@ class Call:
         history = self.line.history
         match command:
             case ItemCreate(item=sent, previous_item_id=previous):
-                item = Item(sent.id or self.line.new_id("item"), sent.role, sent.text)
+                item = self._item_of(sent, command.event_id)
                 if history.get(item.id) is not None:
                     raise Rejected("invalid_value", "an item has this id already", "item.id", command.event_id)
                 if previous not in (None, "root"):
@@ -307,6 +310,17 @@ class Call:
                 if item.role != "assistant" or not self.leg.truncate(item_id, end / 1000):
                     message = "only the last answer can be truncated, once it is made"
                     raise Rejected("invalid_value", message, "item_id", command.event_id)
+
+    def _item_of(self, sent: MessageItem | CallItem | OutputItem, event_id: str | None) -> Item:
+        item_id = sent.id or self.line.new_id("item")
+        match sent:
+            case CallItem():
+                return Item(item_id, "assistant", sent.arguments, call_id=sent.call_id, name=sent.name)
+            case OutputItem() if not self.line.history.called(sent.call_id):
+                raise Rejected("item_not_found", "no function was called with this id", "item.call_id", event_id)
+            case OutputItem():
+                return Item(item_id, "tool", sent.output, call_id=sent.call_id)
+        return Item(item_id, sent.role, sent.text)
 
     def _item(self, item_id: str | None, param: str, event_id: str | None) -> Item:
         item = None if item_id is None else self.line.history.get(item_id)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
-from gateway.calls.session import Given, Json, Limit, Modality, Settings
+from gateway.calls.session import Choice, FunctionTool, Given, Json, Limit, Modality, Settings
 
 
 class Rejected(Exception):
@@ -52,9 +52,32 @@ class MessageItem(Given):
         return "".join(part.text or part.transcript or "" for part in self.content)
 
 
+class CallItem(Given):
+    """A function that the agent called, as it is put into a conversation that is seeded."""
+
+    type: Literal["function_call"]
+    call_id: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    arguments: str
+    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    object: str | None = None
+    status: str | None = None
+
+
+class OutputItem(Given):
+    """What a function that the agent called has to say."""
+
+    type: Literal["function_call_output"]
+    call_id: Annotated[str, Field(min_length=1, max_length=64)]
+    output: str
+    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    object: str | None = None
+    status: str | None = None
+
+
 class ItemCreate(Sent):
     type: Literal["conversation.item.create"]
-    item: MessageItem
+    item: Annotated[MessageItem | CallItem | OutputItem, Field(discriminator="type")]
     previous_item_id: str | None = None
 
 
@@ -84,8 +107,8 @@ class Asked(Given):
     metadata: dict[str, str] | None = None
     conversation: Literal["auto"] | None = None
     audio: Json | None = None
-    tools: list[Json] | None = None
-    tool_choice: str | Json | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     reasoning: Json | None = None
     prompt: Json | None = None
@@ -206,7 +229,22 @@ _CODES = {
     "union_tag_invalid": "invalid_value",
 }
 _UNION_PARTS = frozenset(
-    {"realtime", "transcription", "server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "audio/pcma", "int", "str"}
+    {
+        "realtime",
+        "transcription",
+        "server_vad",
+        "semantic_vad",
+        "audio/pcm",
+        "audio/pcmu",
+        "audio/pcma",
+        "int",
+        "str",
+        "message",
+        "function_call",
+        "function_call_output",
+        "FunctionChoice",
+        "literal['auto','none','required']",
+    }
 )
 """What pydantic adds to a location to say which part of a union was tried; no field's name."""
 

@@ -115,8 +115,18 @@ class ItemTruncated:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """A tool that an answer called. `arguments`: JSON text, as the model wrote it."""
+
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, as far as it has got. `item_id`: None until it has said something."""
+    """An answer, as far as it has got. `item_id`: None until it has said something; `before`: calls before that."""
 
     id: str
     modality: Modality = "audio"
@@ -127,6 +137,8 @@ class Response:
     failure: str | None = None
     usage: Usage | None = None
     metadata: Mapping[str, str] | None = None
+    calls: tuple[Called, ...] = ()
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,14 @@ class ResponseSpoke:
 
     response: Response
     item: Item
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCalled:
+    """The answer called a tool, the last of its `calls`, which is an item of the history now."""
+
+    response: Response
     previous: str | None
 
 
@@ -270,6 +290,7 @@ CallEvent = (
     | ItemTruncated
     | ResponseBegan
     | ResponseSpoke
+    | ResponseCalled
     | ResponseText
     | ResponseAudio
     | ResponseEnded

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from gateway.contract.messages import Message
+from gateway.contract.messages import Message, Text, ToolCall
 
-Role = Literal["user", "assistant", "system"]
+Role = Literal["user", "assistant", "system", "tool"]
 Status = Literal["in_progress", "completed", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`text`: None while it is being said or transcribed. `form`: how it came. `interrupted`: less was heard than was meant."""
+    """`text`: None while it is being said or transcribed. `form`: how it came. `interrupted`: less was heard than was meant.
+    `call_id`: of a tool's call, whose `name` it has and whose arguments are the text, or of what the tool had to say (role tool)."""
 
     id: str
     role: Role
@@ -25,15 +26,27 @@ class Item:
     form: Literal["text", "audio"] = "text"
     status: Status = "completed"
     interrupted: bool = False
+    call_id: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Consecutive items of one side, as one."""
+    """Consecutive items of one side, as one; a tool's call, or what it had to say, by itself."""
 
     role: Role
     text: str
     interrupted: bool = False
+    call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def message(self) -> Message:
+        if self.call_id is None:
+            return Message.of(self.role, self.text)
+        if self.name is None:
+            return Message("tool", (Text(self.text),), tool_call_id=self.call_id)
+        return Message("assistant", tool_calls=(ToolCall(self.call_id, self.name, self.text),))
 
 
 class History:
@@ -94,10 +107,15 @@ class History:
 
     def spoken(self) -> tuple[Said, ...]:
         """Both sides' words in order; what one side said in pieces (a resumed sentence) is one."""
-        return tuple(self._said(with_system=False))
+        return tuple(each for each in self._said(with_system=False) if each.call_id is None)
 
-    def messages(self, instructions: str) -> tuple[Message, ...]:
-        """For a language model: the instructions and as much of the conversation as the budget holds, the newest part."""
+    def called(self, call_id: str) -> bool:
+        """Whether there is such a call."""
+        return any(item.call_id == call_id and item.name is not None for item in self._items)
+
+    def messages(self, instructions: str, open_calls: bool = False) -> tuple[Message, ...]:
+        """For a language model: the instructions and as much of the conversation as the budget holds, the newest part.
+        `open_calls`: with calls whose tool has not answered yet."""
         said = self._said(with_system=True)
         system = [Message.of("system", instructions)] if instructions.strip() else []
         cost = [_tokens(each.text) for each in said]
@@ -108,15 +126,18 @@ class History:
                 held -= cost[self._left_out]
                 self._left_out += 1
         kept = said[min(self._left_out, max(0, len(said) - 1)) :]
-        return (*system, *(Message.of(each.role, each.text) for each in kept))
+        return (*system, *(each.message for each in _paired(kept, open_calls)))
 
     def _said(self, with_system: bool) -> list[Said]:
         merged: list[Said] = []
         for item in self._items:
             text = (item.text or "").strip()
+            if item.call_id is not None:
+                merged.append(Said(item.role, item.text or "", False, item.call_id, item.name))
+                continue
             if not text or (item.role == "system" and not with_system):
                 continue
-            if merged and merged[-1].role == item.role:
+            if merged and merged[-1].call_id is None and merged[-1].role == item.role:
                 merged[-1] = Said(item.role, f"{merged[-1].text} {text}", merged[-1].interrupted or item.interrupted)
             else:
                 merged.append(Said(item.role, text, item.interrupted))
@@ -131,6 +152,18 @@ class History:
             if item.id == item_id:
                 return index
         raise ValueError(f"no item {item_id}")
+
+
+def _paired(said: list[Said], open_calls: bool) -> list[Said]:
+    """Without answers of tools whose call is gone and, unless they are wanted, without calls that are not answered: models refuse both."""
+    called = {each.call_id for each in said if each.name is not None}
+    answered = {each.call_id for each in said if each.name is None}
+    return [
+        each
+        for each in said
+        if each.call_id is None
+        or (each.call_id in called if each.name is None else open_calls or each.call_id in answered)
+    ]
 
 
 def _tokens(text: str) -> int:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from gateway.calls.calling import Calls
 from gateway.calls.commands import Asked
 from gateway.calls.events import (
     Cause,
@@ -36,9 +37,19 @@ from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError, Unavailable
-from gateway.contract.events import Answered, AudioDelta, GoingAway, TextDelta, Transcript, Usage, Word
-from gateway.contract.messages import Message
-from gateway.contract.requests import Cancel, Clear, Commit, ConverseRequest, Eagerness, Input, Respond, Truncate
+from gateway.contract.events import Answered, AudioDelta, GoingAway, TextDelta, ToolCallDelta, Transcript, Usage, Word
+from gateway.contract.messages import Message, ToolCall
+from gateway.contract.requests import (
+    Cancel,
+    Clear,
+    Commit,
+    ConverseRequest,
+    Eagerness,
+    Input,
+    Respond,
+    ToolResult,
+    Truncate,
+)
 from gateway.routing.engine import Answer
 
 log = logging.getLogger(__name__)
@@ -139,7 +150,12 @@ class Omni:
         self._inputs.put(self._request())
 
     def noted(self, item: Item) -> None:
-        if item.text:
+        if item.role == "tool" and item.call_id is not None:
+            self._inputs.put(ToolResult(item.call_id, item.text or ""))
+        elif item.call_id is not None and item.name is not None:
+            call = ToolCall(item.call_id, item.name, item.text or "")
+            self._inputs.put(Message("assistant", tool_calls=(call,)))
+        elif item.text:
             self._inputs.put(Message.of(item.role, item.text))
 
     def commit(self) -> bool:
@@ -201,7 +217,7 @@ class Omni:
                 patience, eagerness = _PATIENCE[detection.eagerness], detection.eagerness
         return ConverseRequest(
             session.settings.instructions,
-            self._line.history.messages(""),
+            self._line.history.messages("", open_calls=True),
             session.voice,
             rate=PLAYOUT_RATE,
             turns="client" if detection is None else "server",
@@ -210,6 +226,8 @@ class Omni:
             answers=detection is not None and detection.create_response,
             speaks=session.modality == "audio",
             max_tokens=session.max_tokens,
+            tools=session.tools,
+            tool_choice=session.tool_choice,
             eagerness=eagerness,
             interrupts=detection is None or detection.interrupt_response,
         )
@@ -257,6 +275,8 @@ class Omni:
                 self._answer().text(text)
             case AudioDelta(audio, words):
                 self._answer().sound(audio.pcm, audio.rate, words)
+            case ToolCallDelta():
+                self._answer().calls.add(event)
             case Usage():  # of the session so far
                 if self._utterance is not None and self._utterance.making:
                     self._utterance.used(event.minus(self._used))
@@ -366,6 +386,7 @@ class _Spoken(Utterance):
     def __init__(self, line: Line, turn: Turn, asked: Asked) -> None:
         modality = (asked.output_modalities or [line.session.modality])[0]
         super().__init__(line, turn, modality, asked.metadata)
+        self.calls = Calls()
         self._resampler = Resampler(PLAYOUT_RATE)
         if self.track is not None:
             self.track.ledger.clause("")
@@ -395,6 +416,8 @@ class _Spoken(Utterance):
 
     def finished(self, reason: events.FinishReason) -> None:
         self._reason = reason
+        for call in self.calls:
+            self.call(call)
         if self.track is not None:
             self.track.ledger.flushed()
         self._conclude()

@@ -12,6 +12,7 @@ import orjson
 
 from gateway.calls.carried import CarriedOut
 from gateway.calls.events import (
+    Called,
     CallEvent,
     InputCleared,
     ItemAdded,
@@ -23,6 +24,7 @@ from gateway.calls.events import (
     Response,
     ResponseAudio,
     ResponseBegan,
+    ResponseCalled,
     ResponseEnded,
     ResponseSpoke,
     ResponseText,
@@ -73,6 +75,8 @@ class RealtimeCodec:
                 yield from self._transcript(event)
             case ItemAdded() | ItemDeleted() | ItemShown() | ItemTruncated():
                 yield from self._item(event)
+            case ResponseCalled(response, previous):
+                yield from _call(response, previous)
             case ResponseBegan() | ResponseSpoke() | ResponseText() | ResponseEnded():
                 yield from self._response(event)
             case ResponseAudio(response, pcm) if self._carries:
@@ -164,7 +168,7 @@ class RealtimeCodec:
             "id": response.id,
             "status": response.status,
             "status_details": _status_details(response),
-            "output": [_answer_json(response)] if response.item_id is not None else [],
+            "output": _all_output(response),
             "conversation_id": session.conversation,
             "output_modalities": [response.modality],
             "max_output_tokens": session.settings.max_output_tokens,
@@ -214,12 +218,47 @@ def _split(text: str) -> list[str]:
     return words
 
 
+def _call(response: Response, previous: str | None) -> Iterator[Json]:
+    """The last of the response's calls, from its beginning to its end: its arguments came whole."""
+    call = response.calls[-1]
+    at = {"response_id": response.id, "output_index": _index(response, len(response.calls) - 1)}
+    begun = {**call_json(call), "status": "in_progress", "arguments": ""}
+    yield {"type": "response.output_item.added", **at, "item": begun}
+    yield {"type": "conversation.item.added", "previous_item_id": previous, "item": begun}
+    about = {**at, "item_id": call.item_id, "call_id": call.call_id}
+    kind = "response.function_call_arguments"
+    yield {"type": f"{kind}.delta", **about, "delta": call.arguments}
+    yield {"type": f"{kind}.done", **about, "name": call.name, "arguments": call.arguments}
+    yield {"type": "conversation.item.done", "previous_item_id": previous, "item": call_json(call)}
+    yield {"type": "response.output_item.done", **at, "item": call_json(call)}
+
+
+def _index(response: Response, call: int) -> int:
+    return call if response.item_id is None or call < response.before else call + 1
+
+
+def call_json(call: Called) -> Json:
+    about = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+    return {"id": call.item_id, "type": "function_call", "status": "completed", **about}
+
+
+def _all_output(response: Response) -> list[Json]:
+    items = [call_json(each) for each in response.calls]
+    if response.item_id is not None:
+        items.insert(response.before, _answer_json(response))
+    return items
+
+
 def _added(item: Item, previous: str | None) -> Iterator[Json]:
     for stage in ("added", "done"):
         yield {"type": f"conversation.item.{stage}", "previous_item_id": previous, "item": item_json(item)}
 
 
 def item_json(item: Item) -> Json:
+    if item.call_id is not None and item.name is not None:
+        return call_json(Called(item.id, item.call_id, item.name, item.text or ""))
+    if item.call_id is not None:
+        return {"id": item.id, "type": "function_call_output", "call_id": item.call_id, "output": item.text or ""}
     match item.role, item.form:
         case "user", "audio":
             content: Json = {"type": "input_audio", "transcript": item.text}
@@ -266,7 +305,7 @@ def _part(response: Response, text: str) -> Json:
 
 
 def _output(response: Response) -> Json:
-    return {"response_id": response.id, "output_index": 0}
+    return {"response_id": response.id, "output_index": response.before}
 
 
 def _content(response: Response) -> Json:

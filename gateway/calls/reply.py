@@ -11,19 +11,21 @@ import logging
 from collections import deque
 
 from gateway.calls import sentences
+from gateway.calls.calling import Calls
 from gateway.calls.commands import Asked
 from gateway.calls.events import (
     Rerouted,
 )
 from gateway.calls.leg import Line
 from gateway.calls.playout import Track
+from gateway.calls.session import choice_of
 from gateway.calls.timeline import Stage, Turn
 from gateway.calls.transport import PLAYOUT_RATE
 from gateway.calls.utterance import Utterance
 from gateway.contract.channel import Channel
 from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError
-from gateway.contract.events import AudioDelta, Finished, Flushed, TextDelta, Usage, Word
+from gateway.contract.events import AudioDelta, Finished, Flushed, TextDelta, ToolCallDelta, Usage, Word
 from gateway.contract.events import Rerouted as Moved
 from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest, Commit, Input, SpeakRequest
@@ -84,7 +86,12 @@ class Reply(Utterance):
         messages = line.history.messages(instructions)
         if self._going_on:
             messages = (*messages, Message.of("user", GO_ON))
-        request = ChatRequest(messages, max_tokens=limit or line.rules.answer)
+        tools = line.session.tools if asked.tools is None else tuple(each.told for each in asked.tools)
+        choice = line.session.tool_choice if asked.tool_choice is None else choice_of(asked.tool_choice)
+        request = ChatRequest(
+            messages, tools=tools, max_tokens=limit or line.rules.answer, tool_choice=choice if tools else None
+        )
+        calls = Calls()
         self._turn.ask_llm()
         async with line.engine.open(line.route.llm, request, sticky=line.session.id) as answer:
             self._served("llm", answer)
@@ -92,10 +99,14 @@ class Reply(Utterance):
                 match event:
                     case TextDelta(text, kind="text" | "refusal"):
                         self._wrote(text)
+                    case ToolCallDelta():
+                        calls.add(event)
                     case Usage():
                         self._usage = event
                     case Finished(reason):
                         self._reason = reason
+        for call in calls:
+            self.call(call)
 
     def _wrote(self, text: str) -> None:
         if not text:

@@ -1,7 +1,7 @@
 """Session: what a call's client and the gateway have agreed, in the words of OpenAI Realtime (GA), and its pure merging.
 
 `Settings` is the part a client may send; every field has a default, and a `session.update` changes what it names. What we
-cannot act on (tracing, prompt, truncation, noise_reduction, include, tools) is accepted and echoed, as real clients expect.
+cannot act on (tracing, prompt, truncation, noise_reduction, include) is accepted and echoed, as real clients expect.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.contract.messages import Tool
+from gateway.contract.requests import ToolChoice
 
 Json = dict[str, Any]
 Modality = Literal["audio", "text"]
@@ -93,6 +97,32 @@ class AudioSettings(Given):
     output: AudioOut = AudioOut()
 
 
+class FunctionTool(Given):
+    """A function that the client runs."""
+
+    type: Literal["function"]
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+    @property
+    def told(self) -> Tool:
+        return Tool(self.name, self.description or "", orjson.dumps(self.parameters or {}).decode())
+
+
+class FunctionChoice(Given):
+    type: Literal["function"]
+    name: str
+
+
+Choice = Literal["auto", "none", "required"] | FunctionChoice
+
+
+def choice_of(choice: Choice) -> ToolChoice:
+    return ToolChoice(choice) if isinstance(choice, str) else ToolChoice("function", choice.name)
+
+
 class Settings(Given):
     """The body of `session.update` and, with all defaults filled in, the state of a session. Of a transcription session, which
     hears and does not answer, only `audio.input` and `include` are of use."""
@@ -101,8 +131,8 @@ class Settings(Given):
     model: str | None = None
     output_modalities: Annotated[list[Modality], Field(min_length=1, max_length=1)] = ["audio"]
     instructions: str = ""
-    tools: list[Json] = []
-    tool_choice: str | Json = "auto"
+    tools: list[FunctionTool] = []
+    tool_choice: Choice = "auto"
     max_output_tokens: Limit = "inf"
     tracing: Literal["auto"] | Json | None = None
     truncation: str | Json = "auto"
@@ -140,6 +170,15 @@ class Session:
         return not self.answers or self.settings.audio.input.transcription is not None
 
     @property
+    def tools(self) -> tuple[Tool, ...]:
+        return tuple(each.told for each in self.settings.tools)
+
+    @property
+    def tool_choice(self) -> ToolChoice | None:
+        """None where there is nothing to choose."""
+        return choice_of(self.settings.tool_choice) if self.settings.tools else None
+
+    @property
     def modality(self) -> Modality:
         return self.settings.output_modalities[0]
 
@@ -168,6 +207,7 @@ class Session:
                 del heard["turn_detection"][unused]
             kind = {"type": "transcription", "object": "realtime.transcription_session"}
             return {**kind, **about, "audio": {"input": heard}, "include": told["include"]}
+        told["tools"] = [each.model_dump(exclude_none=True) for each in self.settings.tools]
         for optional in ("reasoning", "parallel_tool_calls"):
             if told[optional] is None:
                 del told[optional]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.calls.events import (
+    Called,
     Cause,
     Interrupted,
     ItemTruncated,
@@ -18,6 +19,7 @@ from gateway.calls.events import (
     Response,
     ResponseAudio,
     ResponseBegan,
+    ResponseCalled,
     ResponseEnded,
     ResponseSpoke,
     ResponseText,
@@ -34,6 +36,7 @@ from gateway.calls.timeline import Stage, Turn
 from gateway.calls.transport import PLAYOUT_RATE
 from gateway.contract.errors import GatewayError
 from gateway.contract.events import FinishReason, Usage
+from gateway.contract.messages import ToolCall
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +125,20 @@ class Utterance:
         self.response = replace(self.response, text=self.response.text + text)
         self._line.tell(ResponseText(self.response, text))
 
+    def call(self, call: ToolCall) -> None:
+        """The answer calls a tool, which the client runs."""
+        if self._interrupted:
+            return
+        called = Called(self._line.new_id("item"), call.id, call.name, call.arguments)
+        item = Item(called.item_id, "assistant", call.arguments, call_id=call.id, name=call.name)
+        previous = self._line.history.add(item)
+        self.response = replace(self.response, calls=(*self.response.calls, called))
+        self._line.tell(ResponseCalled(self.response, previous))
+
     def _open_item(self) -> None:
         item = Item(self._line.new_id("item"), "assistant", None, self.response.modality, "in_progress")
         previous = self._line.history.add(item)
-        self.response = replace(self.response, item_id=item.id)
+        self.response = replace(self.response, item_id=item.id, before=len(self.response.calls))
         self._line.tell(ResponseSpoke(self.response, item, previous))
 
     # the end

@@ -35,6 +35,7 @@ from gateway.contract.events import (
     SpeechEnded,
     SpeechStarted,
     TextDelta,
+    ToolCallDelta,
     Transcript,
     Usage,
     Word,
@@ -112,10 +113,13 @@ class Ear:
 
 
 class Mind:
-    """A llm. `answers`: one for each request, written a word at a time; an error is raised where it stands."""
+    """A llm. `answers`: one for each request, written a word at a time; an error is raised where it stands, a tool called."""
 
     def __init__(
-        self, answers: Sequence[Sequence[str | ProviderError] | str], delay: float = 0.1, word: float = 0.01
+        self,
+        answers: Sequence[Sequence[str | ProviderError | ToolCallDelta] | str],
+        delay: float = 0.1,
+        word: float = 0.01,
     ) -> None:
         self.answers, self.delay, self.word = list(answers), delay, word
         self.asked: list[ChatRequest] = []
@@ -126,16 +130,20 @@ class Mind:
         self.open += 1
         answer = self.answers.pop(0) if self.answers else "Nothing more."
         parts = [answer] if isinstance(answer, str) else answer
+        called = any(isinstance(part, ToolCallDelta) for part in parts)
         try:
             await asyncio.sleep(self.delay)
             for part in parts:
                 if isinstance(part, ProviderError):
                     raise part
+                if isinstance(part, ToolCallDelta):
+                    yield part
+                    continue
                 for number, word in enumerate(part.split(" ")):
                     yield TextDelta(word if number == 0 else f" {word}")
                     await asyncio.sleep(self.word)
             yield Usage(input_tokens=11, output_tokens=7)
-            yield Finished()
+            yield Finished("tool_calls" if called else "stop")
         finally:
             self.open -= 1
 
@@ -198,7 +206,7 @@ class Talker:
     error is raised half-way. Turns end after 0.3 s of silence, or by Commit."""
 
     def __init__(
-        self, heard: Sequence[str] = (), answers: Sequence[str | ProviderError] = (), delay: float = 0.2
+        self, heard: Sequence[str] = (), answers: Sequence[str | ProviderError | ToolCallDelta] = (), delay: float = 0.2
     ) -> None:
         self.heard, self.answers, self.delay = list(heard), list(answers), delay
         self.opens: float | ProviderError = 0.05
@@ -245,6 +253,10 @@ class Talker:
     async def _answer(self) -> AsyncIterator[Any]:
         await asyncio.sleep(self.delay)
         answer = self.answers.pop(0) if self.answers else "Nothing more."
+        if isinstance(answer, ToolCallDelta):
+            yield answer
+            yield Answered("tool_calls")
+            return
         text = "This is where it" if isinstance(answer, ProviderError) else answer
         yield TextDelta(text)
         yield AudioDelta(Audio(tone(len(text) * SECONDS_A_CHARACTER, PLAYOUT_RATE, 3000), PLAYOUT_RATE))
