@@ -57,9 +57,10 @@ def test_check_names_every_mistake_with_its_line_and_exits_with_two(
     fakes.write_text(FAKES.replace("fake/ok", "fakee/ok"))
     assert main(["check", "--config", str(fakes)]) == 2
     assert f"{fakes}:4: routes.chat.targets[1]: no provider is named 'fakee'" in capsys.readouterr().err
-    fakes.write_text(FAKES + "  talk: {kind: s2s, targets: [up/ok]}\n")
+    far = FAKES.replace("providers:\n", "providers:\n  far: {module: anthropic}\n")
+    fakes.write_text(far + "  talk: {kind: s2s, targets: [far/ok]}\n")
     assert main(["check", "--config", str(fakes)]) == 2
-    assert "routes.talk.targets[0]: up does not serve s2s; it serves llm" in capsys.readouterr().err
+    assert "routes.talk.targets[0]: far does not serve s2s; it serves llm" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

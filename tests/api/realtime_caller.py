@@ -64,6 +64,13 @@ class RealtimeCaller:
         return at == sorted(at)
 
     @property
+    def call_id(self) -> str:
+        """By which `/v1/calls/{id}` knows it."""
+        response = self.connection._connection.response
+        assert response is not None
+        return response.headers["x-call-id"]
+
+    @property
     def types(self) -> list[str]:
         return [event["type"] for event in self.events]
 

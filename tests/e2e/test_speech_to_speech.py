@@ -1,0 +1,138 @@
+"""The real program between OpenAI's realtime client and fakes of the providers' sessions: OpenAI's, xAI's and Gemini's.
+
+The same conversation whoever answers: a spoken turn, a tool, an interruption, a change to the cascade and back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from gateway.contract.audio import Audio
+from gateway.contract.encoding import Resampler
+from tests.api.realtime_caller import RATE, RealtimeCaller, realtime
+from tests.fakes.base import Fake
+from tests.fakes.gemini_live import GeminiTalks
+from tests.fakes.openai_realtime import OpenAITalks, XaiTalks
+from tests.gateway_process import GatewayProcess, gateway_process
+from tests.needs import ROOT
+
+pytestmark = pytest.mark.wire
+
+ROUTES = """\
+providers:
+  theirs: {{module: {module}, base_url: "{url}", key: key-0123456789, options: {options}}}
+routes:
+  chat: {{kind: llm, targets: [fake/words-5]}}
+  say: {{kind: tts, targets: [fake/ok]}}
+  listen: {{kind: stt, targets: [fake/ok]}}
+  talk: {{kind: s2s, targets: [theirs/live-1]}}
+  live: {{kind: call, start: omni, cascaded: {{stt: listen, llm: chat, tts: say}}, omni: {{s2s: talk}}}}
+"""
+TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+THEIRS = pytest.mark.parametrize(
+    ("fake", "module", "options"),
+    [
+        pytest.param(OpenAITalks, "openai", "{}", id="openai"),
+        pytest.param(XaiTalks, "openai_compatible", "{session: xai}", id="xai"),
+        pytest.param(GeminiTalks, "gemini", "{}", id="gemini"),
+    ],
+)
+
+
+@asynccontextmanager
+async def calling(
+    fake: Fake, module: str, options: str, folder: Path
+) -> AsyncIterator[tuple[RealtimeCaller, GatewayProcess]]:
+    async with fake.running() as url:
+        file = folder / "routes.yaml"
+        file.write_text(ROUTES.format(module=module, url=url.replace("ws", "http", 1), options=options))
+        async with gateway_process(file) as gateway:
+            async with realtime(gateway.url, model="live") as caller:
+                yield caller, gateway
+            await fake.until_left(within=2.0)
+
+
+def speech(name: str = "k01_kokoro_af_heart", quiet: float = 1.5) -> bytes:
+    with wave.open(str(ROOT / "tests" / "data" / "speech" / f"{name}.wav")) as file:
+        audio = Audio(file.readframes(file.getnframes()), file.getframerate())
+    resampler = Resampler(RATE)
+    return resampler.feed(audio).pcm + resampler.finish().pcm + bytes(round(quiet * RATE) * 2)
+
+
+def words(item: dict[str, Any]) -> str:
+    return str(item["content"][0]["transcript"])
+
+
+@THEIRS
+async def test_a_conversation(fake: type[Fake], module: str, options: str, tmp_path: Path) -> None:
+    async with calling(fake(), module, options, tmp_path) as (caller, gateway):
+        await caller.send(type="session.update", session={"type": "realtime", "tools": [TOOL]})
+        await caller.append(speech())
+        done = await caller.until("response.done")
+        heard = (await caller.until_transcribed())["transcript"]
+        assert heard
+        assert words(done["response"]["output"][0]) == f"You said: {heard}"
+        assert caller.in_order(
+            "input_audio_buffer.speech_started",
+            "input_audio_buffer.speech_stopped",
+            "input_audio_buffer.committed",
+            "response.created",
+            "response.output_audio.delta",
+            "response.done",
+        )
+        assert len(caller.audio()) / 2 / RATE > 1.0
+        assert done["response"]["usage"]["output_tokens"] > 0
+        await _asks_for_the_weather(caller)
+        await _changes_mode(caller, gateway)
+
+
+async def _asks_for_the_weather(caller: RealtimeCaller) -> None:
+    said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And the weather?"}]}
+    await caller.send(type="conversation.item.create", item=said)
+    await caller.send(type="response.create")
+    call = (await caller.until("response.done"))["response"]["output"][-1]
+    assert (call["type"], call["name"]) == ("function_call", "get_weather")
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "Rain."}
+    await caller.send(type="conversation.item.create", item=output)
+    await caller.send(type="response.create")
+    done = await caller.until("response.done")
+    assert words(done["response"]["output"][0]) == "The tool says: Rain."
+
+
+async def _changes_mode(caller: RealtimeCaller, gateway: GatewayProcess) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url) as http:
+        call = caller.call_id
+        for mode in ("cascaded", "omni"):
+            assert (await http.patch(f"/v1/calls/{call}", json={"mode": mode})).status_code == 202
+            async with asyncio.timeout(20):
+                while (await http.get(f"/v1/calls/{call}")).json()["mode"] != mode:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            await caller.append(speech(quiet=2.5))
+            done = await caller.until("response.done", within=15.0)
+            said = words(done["response"]["output"][0])
+            assert said.startswith("You said: ") == (mode == "omni")
+
+
+@THEIRS
+async def test_an_interruption(fake: type[Fake], module: str, options: str, tmp_path: Path) -> None:
+    async with calling(fake(), module, options, tmp_path) as (caller, _):
+        said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "word " * 40}]}
+        await caller.send(type="conversation.item.create", item=said)
+        await caller.send(type="response.create")
+        await caller.until("response.output_audio.delta")
+        await caller.append(np.frombuffer(speech(), np.int16), pause=0.02)
+        first = await caller.until("response.done")
+        while (done := await caller.until("response.done"))["response"]["status"] != "completed":
+            pass  # the caller made a pause, and went on over the answer to what was said before it
+        assert first["response"]["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+        assert words(done["response"]["output"][0]).startswith("You said:")
+        assert caller.in_order("response.output_audio.delta", "input_audio_buffer.speech_started")
