@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.access.grant import Grant
+from gateway.calls.leg import Names
 from gateway.contract.errors import BadRequest, NoSuchRoute, NoTargetAwake, WrongKind
 from gateway.routing.route import CallRoute, Route
 
@@ -43,8 +44,15 @@ class CallRoutes:
         self._check_awake(known)
         return CallRoute(known, known, "", "")
 
-    def stt_named(self, name: str, grant: Grant) -> str | None:
-        """The stt route meant, if the key may use it."""
+    def names(self, grant: Grant) -> Names:
+        """What that key means by a name in the middle of a call."""
+        return Names(lambda name: self._stt_named(name, grant), lambda name: self._call_named(name, grant))
+
+    def _call_named(self, name: str, grant: Grant) -> CallRoute | None:
+        route = self._calls().get(name)
+        return route if route is not None and grant.allows(name) else None
+
+    def _stt_named(self, name: str, grant: Grant) -> str | None:
         known = self._stt(name)
         return known if known is not None and grant.allows(known) else None
 

@@ -104,7 +104,7 @@ class Calls:
             self._registry.check(session)
             transport, answer = await self._webrtc.answer(given.sdp)
             try:
-                call = self._registry.start(route, session, transport)
+                call = self._registry.start(route, session, transport, names=self._routes.names(exchange.grant))
             except BaseException:
                 await transport.aclose()
                 raise

@@ -62,7 +62,7 @@ class Realtime:
         try:
             route, session = self._wanted(scope, grant)
             self._registry.check(session)
-            self._registry.start(route, session, transport, call_id, lambda model: self._routes.stt_named(model, grant))
+            self._registry.start(route, session, transport, call_id, self._routes.names(grant))
         except CallsFull as full:
             await say(send, Failure(503, str(full), "server_error"), "calls_full")
             return

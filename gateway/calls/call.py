@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import orjson
 
@@ -57,7 +57,7 @@ from gateway.calls.events import (
     SessionStarted,
 )
 from gateway.calls.history import Item
-from gateway.calls.lead import Lead
+from gateway.calls.lead import Lead, Maker
 from gateway.calls.leg import Leg, Line
 from gateway.calls.realtime import RealtimeCodec
 from gateway.calls.session import Settings, unheard_of
@@ -82,11 +82,11 @@ class Call:
         line: Line,
         transport: Transport,
         codec: RealtimeCodec,
-        legs: Mapping[Mode, Callable[[Line], Leg]],
+        legs: Mapping[Mode, Maker],
     ) -> None:
         self.id, self.line = call_id, line
         self._transport, self._codec = transport, codec
-        self.lead = Lead(line, legs, line.route.start, line.route.switch)
+        self.lead = Lead(line, legs)
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.owner: str | None = None
         """The key that may ask for it, by its id."""
@@ -262,6 +262,7 @@ class Call:
                 self.line.session = self.line.session.updated(settings)
                 leg.configure()
                 self.tell(SessionChanged(self.line.session))
+                self._go_to(settings.model)
             case ItemCreate() | ItemDelete() | ItemRetrieve() | ItemTruncate():
                 self._do_item(command)
             case ResponseCreate(response=asked):
@@ -280,6 +281,13 @@ class Call:
                     raise Rejected("input_audio_buffer_commit_empty", "no speech since the last turn", None, event_id)
             case InputClear():
                 leg.clear()
+
+    def _go_to(self, model: str | None) -> None:
+        """Another route, if that names one that the key may use. Clients send names of models of their own, too."""
+        if model is None or model == self.line.route.name:
+            return
+        if (route := self.line.names.call(model)) is not None:
+            self.lead.reroute(route, "the session's model was changed")
 
     def _check_update(self, settings: Settings, event_id: str | None) -> None:
         kind = self.line.session.settings.type

@@ -39,6 +39,7 @@ from gateway.calls.wanted import heard_by, rules_of
 from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.errors import GatewayError
 from gateway.routing.engine import Answer
+from gateway.routing.route import CallRoute
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +53,15 @@ MIC_STALLS = 0.2
 class Cascade:
     mode: Mode = "cascaded"
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, line: Line, route: CallRoute) -> None:
+        self._line, self.route = line, route
         self.ready = asyncio.Event()
         self._serving = asyncio.Event()
         self._handed = Handover()
         self._heard_to = 0  # the piece of the mic after the last one heard
         self._turn_from = 0  # where the turn that is open began
         self._detector = TurnDetector(rules_of(line.session.turn_detection, line.rules.turns))
-        self._transcriber = Transcriber(line.engine, *heard_by(line), self, line.session.id)
+        self._transcriber = Transcriber(line.engine, *heard_by(line, route), self, line.session.id)
         self._turn: CallerTurn | None = None
         self._reply: Reply | None = None
         self._replies: deque[Reply] = deque(maxlen=REMEMBERED)
@@ -83,9 +84,9 @@ class Cascade:
             self.ready.set()
             await self._serving.wait()
             if self._handed.answer:
-                self._start(Reply(self._line, self._line.timeline.turn(), going_on=self._handed.cut))
-            elif self._line.route.greeting and self._line.session.answers and not len(self._line.history):
-                self._start(Reply(self._line, self._line.timeline.turn(), script=self._line.route.greeting))
+                self._start(Reply(self._line, self.route, self._line.timeline.turn(), going_on=self._handed.cut))
+            elif self.route.greeting and self._line.session.answers and not len(self._line.history):
+                self._start(Reply(self._line, self.route, self._line.timeline.turn(), script=self.route.greeting))
 
     def serve(self, handover: Handover) -> None:
         self._handed = handover
@@ -123,7 +124,7 @@ class Cascade:
     def configure(self) -> None:
         """The session changed."""
         self._detector.rules = rules_of(self._line.session.turn_detection, self._line.rules.turns)
-        self._transcriber.configure(*heard_by(self._line))
+        self._transcriber.configure(*heard_by(self._line, self.route))
 
     def commit(self) -> bool:
         if self._turn is None:
@@ -146,7 +147,7 @@ class Cascade:
 
     def respond(self, asked: Asked) -> None:
         turn, self._spare = self._spare or self._line.timeline.turn(), None
-        self._start(Reply(self._line, turn, asked), after_finals=True)
+        self._start(Reply(self._line, self.route, turn, asked), after_finals=True)
 
     def interrupt(self, cause: Cause) -> bool:
         stopped = False
@@ -364,7 +365,7 @@ class Cascade:
         elif self.responding:
             self._owed = turn.timeline
         else:
-            self._start(Reply(self._line, turn.timeline))
+            self._start(Reply(self._line, self.route, turn.timeline))
 
     def _finish(self, turn: Turn) -> None:
         turn.done = True
@@ -383,4 +384,4 @@ class Cascade:
         await reply.run()
         if (owed := self._owed) is not None and self._reply is reply:
             self._owed = None
-            self._start(Reply(self._line, owed))
+            self._start(Reply(self._line, self.route, owed))

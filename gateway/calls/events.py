@@ -233,12 +233,13 @@ class Rerouted:
 
 @dataclass(frozen=True, slots=True)
 class ModeChanged:
-    """Another leg serves the call. `seconds`: from the wish, or the failure, until it did."""
+    """Another leg serves the call, with `route`. `seconds`: from the wish, or the failure, until it did."""
 
     before: Mode
     mode: Mode
     reason: str
     seconds: float
+    route: str
 
 
 @dataclass(frozen=True, slots=True)

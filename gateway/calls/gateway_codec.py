@@ -41,8 +41,9 @@ def _told(event: CallEvent) -> Json | None:
             return {"type": "history", "items": items}
         case Rerouted(stage, target, reason):
             return {"type": "rerouted", "stage": stage, "target": target, "reason": reason}
-        case ModeChanged(before, mode, reason, seconds):
-            return {"type": "mode", "mode": mode, "before": before, "reason": reason, "seconds": round(seconds, 4)}
+        case ModeChanged(before, mode, reason, seconds, route):
+            told = {"type": "mode", "mode": mode, "before": before, "route": route, "reason": reason}
+            return {**told, "seconds": round(seconds, 4)}
         case ModeKept(mode, wished, reason):
             return {"type": "mode_kept", "mode": mode, "wished": wished, "reason": reason}
         case CallEnded(reason):

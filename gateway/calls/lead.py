@@ -12,12 +12,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.calls.events import Mode, ModeChanged, ModeKept, Problem
+from gateway.calls.events import Mode, ModeChanged, ModeKept, Problem, SessionChanged
 from gateway.calls.leg import Handover, Leg, Line
 from gateway.calls.timeline import Stage, Turn
 from gateway.calls.transport import FRAME
 from gateway.contract.errors import GatewayError, Unavailable
-from gateway.routing.route import Switch
+from gateway.routing.route import CallRoute, Switch
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,17 @@ STEADY = 60.0
 """Seconds that a mode must have served for its next failure to count as a new one."""
 
 
+Maker = Callable[[Line, CallRoute], Leg]
+
+
 @dataclass(frozen=True, slots=True)
 class _Wish:
+    """`route`: another than the call's, to go on with."""
+
     mode: Mode
     reason: str
     urgent: bool = False
+    route: CallRoute | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -46,27 +52,40 @@ class _Running:
 
 
 class Lead:
-    """`makers`: how to make a leg of each mode that the call's route has. `leg`: the one that serves; `ready`: set once one does."""
+    """`makers`: how to make a leg of each mode. `leg`: the one that serves; `ready`: set once one does."""
 
-    def __init__(self, line: Line, makers: Mapping[Mode, Callable[[Line], Leg]], start: Mode, rules: Switch) -> None:
-        self._line, self._makers, self._start, self._rules = line, makers, start, rules
-        self.leg = makers[start](line)
+    def __init__(self, line: Line, makers: Mapping[Mode, Maker]) -> None:
+        self._line, self._makers = line, makers
+        self.leg = makers[self._start](line, line.route)
         self.ready = asyncio.Event()
         self._wish: _Wish | None = None
         self._news = asyncio.Event()
         self._slow = 0  # answers in a row that took too long
-        self._back_after = rules.back_after
+        self._back_after = self._rules.back_after
         self._back_at: float | None = None
         self._failures = 0
         line.trouble, line.leaving = self._trouble, self._leaving
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        return tuple(self._makers)
+        return _modes(self._line.route)
+
+    @property
+    def _start(self) -> Mode:
+        return self._line.route.start
+
+    @property
+    def _rules(self) -> Switch:
+        return self._line.route.switch
+
+    def reroute(self, route: CallRoute, reason: str) -> None:
+        """Go on with another route, soon, in the mode that it begins in."""
+        self._back_at = None
+        self._ask(_Wish(route.start, reason, route=route))
 
     def change(self, mode: Mode, reason: str) -> bool:
         """Soon; False if the route has no such mode. `ModeChanged` or `ModeKept` tells what became of it."""
-        if mode not in self._makers:
+        if mode not in self.modes:
             return False
         if mode != self.leg.mode:
             self._back_at = None
@@ -111,7 +130,7 @@ class Lead:
         self._news.set()
 
     def _other(self) -> Mode | None:
-        return next((mode for mode in self._makers if mode != self.leg.mode), None)
+        return next((mode for mode in self.modes if mode != self.leg.mode), None)
 
     def _trouble(self, stage: Stage, error: GatewayError) -> None:
         other = self._other()
@@ -142,11 +161,11 @@ class Lead:
         """As wished, or as it was."""
         began = self._now()
         try:
-            new = await self._open(wish.mode)
+            new = await self._open(wish.mode, wish.route)
         except GatewayError as error:
             log.info("a call stays %s: %s", old.leg.mode, type(error).__name__)
             self._line.tell(ModeKept(old.leg.mode, wish.mode, f"{wish.mode} did not open: {error}"))
-            if wish.mode == self._start:
+            if wish.mode == self._start and wish.route is None:
                 self._later()
             return old
         try:
@@ -177,9 +196,9 @@ class Lead:
             await asyncio.sleep(pause)
             pause = min(AGAIN_MOST, pause * 2)
 
-    async def _open(self, mode: Mode) -> _Running:
+    async def _open(self, mode: Mode, route: CallRoute | None = None) -> _Running:
         """A leg that is ready to serve. Raises GatewayError."""
-        new = self._launch(self._makers[mode](self._line))
+        new = self._launch(self._makers[mode](self._line, route or self._line.route))
         try:
             if await self._got_ready(new):
                 return new
@@ -207,6 +226,8 @@ class Lead:
         handover = old.leg.handover()
         await _ended(old.task)
         self.leg = new.leg
+        if new.leg.route is not self._line.route:
+            self._move(new.leg.route)
         new.leg.serve(handover)
         self.ready.set()
         if new.leg.mode != self._start:
@@ -214,13 +235,26 @@ class Lead:
         elif old.leg.mode != self._start and self._failures == 0:
             self._back_after = self._rules.back_after
         log.info("a call is %s now", new.leg.mode)
-        self._line.tell(ModeChanged(old.leg.mode, new.leg.mode, reason, self._now() - began))
+        self._line.tell(ModeChanged(old.leg.mode, new.leg.mode, reason, self._now() - began, new.leg.route.name))
         return new
+
+    def _move(self, route: CallRoute) -> None:
+        """The call is of another route. What the client said of its session stays; what was the old route's is the new one's."""
+        line, before = self._line, self._line.route
+        line.route, self._back_after, self._slow = route, route.switch.back_after, 0
+        if (session := line.session.moved(before, route)) != line.session:
+            line.session = session
+            self.leg.configure()
+            line.tell(SessionChanged(session))
 
     def _later(self) -> None:
         """When to try the mode it began in once more: the sooner it failed again, the later."""
         self._back_at = self._now() + self._back_after
         self._back_after = min(self._back_after * 2, 600.0)
+
+
+def _modes(route: CallRoute) -> tuple[Mode, ...]:
+    return ("cascaded",) if route.s2s is None else ("cascaded", "omni")
 
 
 def _failure(task: asyncio.Task[None]) -> GatewayError:

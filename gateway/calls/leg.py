@@ -70,9 +70,21 @@ class CallRules:
     longest: float = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a name that the client gives as a model means, if it is a route that its key may use: of kind stt, or of kind call."""
+
+    stt: Callable[[str], str | None] = lambda name: None
+    call: Callable[[str], CallRoute | None] = lambda name: None
+
+
+NAMELESS = Names()
+
+
 @dataclass(slots=True, eq=False)
 class Line:
-    """What the legs of one call share. `tell`: where what happens is told; `new_id`: a fresh id with a prefix."""
+    """What the legs of one call share. `route`: of the leg that serves; `tell`: where what happens is told; `new_id`: a fresh id
+    with a prefix."""
 
     route: CallRoute
     session: Session
@@ -92,8 +104,7 @@ class Line:
     """Told where the leg's session will be dropped in so many seconds."""
     chosen_mic: bool = False
     """The mic holds what the client chose to send, not whatever goes on around it: in turns that it commits, all of it counts."""
-    stt_named: Callable[[str], str | None] = lambda model: None
-    """The stt route that a transcription session means by a model, if it may."""
+    names: Names = NAMELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,7 @@ class Leg(Protocol):
     """
 
     mode: Mode
+    route: CallRoute
     ready: asyncio.Event
 
     async def run(self) -> None:

@@ -51,6 +51,7 @@ from gateway.contract.requests import (
     Truncate,
 )
 from gateway.routing.engine import Answer
+from gateway.routing.route import CallRoute
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class _HeardTurn:
 class Omni:
     mode: Mode = "omni"
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, line: Line, route: CallRoute) -> None:
+        self._line, self.route = line, route
         self.ready = asyncio.Event()
         self._serving = asyncio.Event()
         self._inputs: Channel[Input] = Channel(KEPT)
@@ -221,7 +222,7 @@ class Omni:
             session.voice,
             rate=PLAYOUT_RATE,
             turns="client" if detection is None else "server",
-            language=self._line.route.language,
+            language=self.route.language,
             patience=patience,
             answers=detection is not None and detection.create_response,
             speaks=session.modality == "audio",
@@ -234,8 +235,8 @@ class Omni:
 
     async def _converse(self) -> None:
         line = self._line
-        assert line.route.s2s is not None  # else there is no such leg
-        async with line.engine.open(line.route.s2s, self._request(), self._inputs, sticky=line.session.id) as answer:
+        assert self.route.s2s is not None  # else there is no such leg
+        async with line.engine.open(self.route.s2s, self._request(), self._inputs, sticky=line.session.id) as answer:
             self._served(answer)
             self.ready.set()
             async for event in answer:

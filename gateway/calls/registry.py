@@ -17,7 +17,8 @@ from gateway.calls.cascade import Cascade
 from gateway.calls.commands import Rejected, decode_settings
 from gateway.calls.events import CallEvent, Mode
 from gateway.calls.history import History
-from gateway.calls.leg import CallRules, Leg, Line, Opens, TurnModel, Vad
+from gateway.calls.lead import Maker
+from gateway.calls.leg import NAMELESS, CallRules, Line, Names, Opens, TurnModel, Vad
 from gateway.calls.omni import Omni
 from gateway.calls.playout import Playout
 from gateway.calls.realtime import RealtimeCodec
@@ -90,12 +91,12 @@ class Registry:
         session: dict[str, Any] | None,
         transport: Transport,
         call_id: str | None = None,
-        stt_named: Callable[[str], str | None] = lambda model: None,
+        names: Names = NAMELESS,
     ) -> Call:
-        """`stt_named`: see Line. The call goes on in a task of its own until somebody hangs up. Raises BadRequest and CallsFull."""
+        """The call goes on in a task of its own until somebody hangs up. Raises BadRequest and CallsFull."""
         given = self.check(session)
         call_id = call_id or new_id("rtc")
-        call = self._call(call_id, route, given, transport, stt_named)
+        call = self._call(call_id, route, given, transport, names)
         call.owner = paying().key_id
         paying().hold()  # the caller's key pays until the call is over
         task = asyncio.create_task(self._run(call), name=f"call {call_id}")
@@ -146,7 +147,7 @@ class Registry:
         route: CallRoute,
         given: Settings | None,
         transport: Transport,
-        stt_named: Callable[[str], str | None],
+        names: Names,
     ) -> Call:
         now = asyncio.get_running_loop().time
         session = Session(new_id("sess"), _settings_of(route), int(time.time() + self._rules.longest), new_id("conv"))
@@ -172,16 +173,14 @@ class Registry:
             turn_model=self._turn_model,
             rules=self._rules,
             chosen_mic=carried,
-            stt_named=stt_named,
+            names=names,
         )
-        call = Call(call_id, line, transport, RealtimeCodec(session, carried), _legs(route))
+        call = Call(call_id, line, transport, RealtimeCodec(session, carried), _LEGS)
         told.append(call)
         return call
 
 
-def _legs(route: CallRoute) -> dict[Mode, Callable[[Line], Leg]]:
-    cascaded: dict[Mode, Callable[[Line], Leg]] = {"cascaded": Cascade}
-    return cascaded if route.s2s is None else {"cascaded": Cascade, "omni": Omni}
+_LEGS: dict[Mode, Maker] = {"cascaded": Cascade, "omni": Omni}
 
 
 def _settings_of(route: CallRoute) -> Settings:

@@ -31,6 +31,7 @@ from gateway.contract.messages import Message
 from gateway.contract.requests import ChatRequest, Commit, Input, SpeakRequest
 from gateway.routing.continuation import GO_ON
 from gateway.routing.engine import Answer
+from gateway.routing.route import CallRoute
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ class Reply(Utterance):
     def __init__(
         self,
         line: Line,
+        route: CallRoute,
         turn: Turn,
         asked: Asked | None = None,
         script: str | None = None,
         going_on: bool = False,
     ) -> None:
+        self._route = route
         self._asked, self._script, self._going_on = asked or Asked(), script, going_on
         modality = (self._asked.output_modalities or [line.session.modality])[0]
         super().__init__(line, turn, modality, self._asked.metadata)
@@ -93,7 +96,7 @@ class Reply(Utterance):
         )
         calls = Calls()
         self._turn.ask_llm()
-        async with line.engine.open(line.route.llm, request, sticky=line.session.id) as answer:
+        async with line.engine.open(self._route.llm, request, sticky=line.session.id) as answer:
             self._served("llm", answer)
             async for event in answer:
                 match event:
@@ -153,7 +156,7 @@ class Reply(Utterance):
 
     def _move(self, track: Track, error: GatewayError) -> None:
         """Say what is unsaid with another stream, from the beginning of the clause that was cut off."""
-        log.info("tts of route %s failed in mid-answer (%s); moving", self._line.route.tts, type(error).__name__)
+        log.info("tts of route %s failed in mid-answer (%s); moving", self._route.tts, type(error).__name__)
         old, self._speak_next = self._speak_next, Channel[Input]()
         for clause in self._unsaid:
             self._put(self._speak_next, clause)
@@ -164,10 +167,10 @@ class Reply(Utterance):
     async def _speak_stream(self, track: Track) -> None:
         line = self._line
         request = SpeakRequest(
-            PLAYOUT_RATE, line.session.voice, line.session.settings.audio.output.speed, line.route.language
+            PLAYOUT_RATE, line.session.voice, line.session.settings.audio.output.speed, self._route.language
         )
         base, resampler = track.written, Resampler(PLAYOUT_RATE)
-        async with line.engine.open(line.route.tts, request, self._speak_next, sticky=line.session.id) as answer:
+        async with line.engine.open(self._route.tts, request, self._speak_next, sticky=line.session.id) as answer:
             self._served("tts", answer)
             async for event in answer:
                 match event:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.messages import Tool
 from gateway.contract.requests import ToolChoice
+from gateway.routing.route import CallRoute
 
 Json = dict[str, Any]
 Modality = Literal["audio", "text"]
@@ -191,6 +192,16 @@ class Session:
     def max_tokens(self) -> int | None:
         limit = self.settings.max_output_tokens
         return None if limit == "inf" else limit
+
+    def moved(self, before: CallRoute, route: CallRoute) -> Session:
+        """The same with another route, whose instructions and voice it has where it had the old one's."""
+        settings = self.settings
+        if settings.instructions == before.instructions:
+            settings = settings.model_copy(update={"instructions": route.instructions})
+        if self.voice == before.voice:
+            output = settings.audio.output.model_copy(update={"voice": route.voice})
+            settings = settings.model_copy(update={"audio": settings.audio.model_copy(update={"output": output})})
+        return replace(self, settings=settings)
 
     def updated(self, update: Settings) -> Session:
         """What `update` names, changed; the rest as it was."""

@@ -9,16 +9,17 @@ from gateway.calls.session import SemanticVad, ServerVad, TurnDetection
 from gateway.calls.transport import MIC_RATE
 from gateway.calls.turns import TurnRules
 from gateway.contract.requests import TranscribeRequest
+from gateway.routing.route import CallRoute
 
 
-def heard_by(line: Line) -> tuple[str, TranscribeRequest]:
+def heard_by(line: Line, route: CallRoute) -> tuple[str, TranscribeRequest]:
     """The stt route, and what is asked of it. In a session of nothing else, the client says more of what it is to hear."""
     wanted = line.session.settings.audio.input.transcription
     if line.session.answers or wanted is None:
-        return line.route.stt, TranscribeRequest(MIC_RATE, line.route.language)
-    route = (line.stt_named(wanted.model) if wanted.model else None) or line.route.stt
-    language = wanted.language or line.route.language
-    return route, TranscribeRequest(MIC_RATE, language, wanted.prompt, keywords=tuple(wanted.keywords or ()))
+        return route.stt, TranscribeRequest(MIC_RATE, route.language)
+    stt = (line.names.stt(wanted.model) if wanted.model else None) or route.stt
+    language = wanted.language or route.language
+    return stt, TranscribeRequest(MIC_RATE, language, wanted.prompt, keywords=tuple(wanted.keywords or ()))
 
 
 _PATIENCE = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.6}

@@ -19,7 +19,7 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from gateway.calls.call import Call
-from gateway.calls.leg import CallRules, TurnModel
+from gateway.calls.leg import CallRules, Names, TurnModel
 from gateway.calls.registry import Registry
 from gateway.calls.transport import FRAME, MIC_RATE, PLAYOUT_RATE, ClientMessage, Label, Speaker
 from gateway.contract.audio import Audio
@@ -329,7 +329,8 @@ class Knows:
 
 class Scene:
     """`stt`, `llm`, `tts`: a provider, or what one of ours should say; several stand behind each other in the route.
-    `carried`: audio goes inside the events, as over a WebSocket."""
+    `carried`: audio goes inside the events, as over a WebSocket. `others`: routes that the call may go to; they are served by
+    `listen`, `chat`, `say` and `talk`, as its own."""
 
     def __init__(
         self,
@@ -349,7 +350,9 @@ class Scene:
         start: Literal["cascaded", "omni"] = "cascaded",
         switch: Switch | None = None,
         carried: bool = False,
+        others: Sequence[CallRoute] = (),
     ) -> None:
+        self._others = others
         self.ear = stt if isinstance(stt, Ear) else Ear(stt)
         self.mind = llm if isinstance(llm, Mind) else Mind(llm)
         self.voice = tts or Voice()
@@ -391,7 +394,9 @@ class Scene:
         self.stage = Stage(audio_in_events=self._carried)
         self.engine = Engine(routes, providers, self)
         self.registry = Registry(self.engine, lambda: self._vad, self._turn_model, self._rules)
-        self.call = self.registry.start(self.route, self._session, self.stage)
+        others = {route.name: route for route in self._others}
+        names = Names(call=others.get)
+        self.call = self.registry.start(self.route, self._session, self.stage, names=names)
         self.began = asyncio.get_running_loop().time()
         await asyncio.sleep(0)
         return self

@@ -209,7 +209,7 @@ async def said_in_call(engine: Engine, text: str, ahead: float = 0.1) -> tuple[b
         None,
         CallRules(),
     )
-    reply = Reply(line, timeline.turn(), script=text)
+    reply = Reply(line, line.route, timeline.turn(), script=text)
     heard: list[bytes] = []
 
     async def listen() -> None:
