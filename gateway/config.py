@@ -145,6 +145,7 @@ class SwitchRow(_Row):
     on_failure: bool = True
     back_after: Seconds = 30.0
     slow: SlowRow | None = None
+    after: Seconds | None = None
 
 
 class CallRow(_Row):
@@ -157,6 +158,7 @@ class CallRow(_Row):
     greeting: str = ""
     voice: str | None = None
     language: str | None = None
+    apology: Annotated[str, Field(max_length=300)] = "Sorry, I cannot answer right now. One moment, please."
 
 
 class MediaRow(_Row):

@@ -239,6 +239,8 @@ def _calls(config: Config) -> dict[str, CallRoute]:
         assert row.cascaded is not None  # config.py refuses a call without it
         leg, slow = row.cascaded, row.switch.slow
         switch = Switch(row.switch.on_failure, row.switch.back_after)
+        if row.switch.after is not None:
+            switch = replace(switch, minutes=row.switch.after / 60)
         if slow is not None:
             switch = replace(switch, ttft=slow.above, turns=slow.turns)
         calls[name] = CallRoute(
@@ -253,5 +255,6 @@ def _calls(config: Config) -> dict[str, CallRoute]:
             row.omni.s2s if row.omni is not None else None,
             row.start,
             switch,
+            row.apology,
         )
     return calls

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
 
@@ -62,6 +62,7 @@ from gateway.calls.leg import Leg, Line
 from gateway.calls.realtime import RealtimeCodec
 from gateway.calls.session import Settings, unheard_of
 from gateway.calls.transport import FRAME, ClientMessage, Transport
+from gateway.routing.route import CallRoute
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +84,11 @@ class Call:
         transport: Transport,
         codec: RealtimeCodec,
         legs: Mapping[Mode, Maker],
+        apologies: Callable[[CallRoute], bytes | None] = lambda route: None,
     ) -> None:
         self.id, self.line = call_id, line
         self._transport, self._codec = transport, codec
-        self.lead = Lead(line, legs)
+        self.lead = Lead(line, legs, apologies)
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.owner: str | None = None
         """The key that may ask for it, by its id."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from gateway.calls.apology import Apologist
 from gateway.calls.events import Mode, ModeChanged, ModeKept, Problem, SessionChanged
 from gateway.calls.leg import Handover, Leg, Line
 from gateway.calls.timeline import Stage, Turn
@@ -27,6 +29,8 @@ BOUNDARY = 30.0
 """Seconds for which a change waits for a moment that suits it; then it is made in the middle of whatever goes on."""
 AGAIN, AGAIN_MOST = 0.5, 8.0
 """Seconds before a leg that failed is opened anew, where there is no other mode: twice as long each time."""
+SOON = 1.5
+"""Seconds for which a caller whom nobody answers is left without a word."""
 STEADY = 60.0
 """Seconds that a mode must have served for its next failure to count as a new one."""
 
@@ -52,10 +56,13 @@ class _Running:
 
 
 class Lead:
-    """`makers`: how to make a leg of each mode. `leg`: the one that serves; `ready`: set once one does."""
+    """`makers`: how to make a leg of each mode; `sound`: of a route's apology. `leg`: the one that serves; `ready`: set once one does."""
 
-    def __init__(self, line: Line, makers: Mapping[Mode, Maker]) -> None:
+    def __init__(
+        self, line: Line, makers: Mapping[Mode, Maker], sound: Callable[[CallRoute], bytes | None] = lambda route: None
+    ) -> None:
         self._line, self._makers = line, makers
+        self._apologist = Apologist(line, sound)
         self.leg = makers[self._start](line, line.route)
         self.ready = asyncio.Event()
         self._wish: _Wish | None = None
@@ -63,6 +70,8 @@ class Lead:
         self._slow = 0  # answers in a row that took too long
         self._back_after = self._rules.back_after
         self._back_at: float | None = None
+        self._spent_at: float | None = None  # when the mode it began in has served for as long as it may
+        self._spent = False
         self._failures = 0
         line.trouble, line.leaving = self._trouble, self._leaving
 
@@ -108,6 +117,7 @@ class Lead:
         try:
             if await self._got_ready(running):
                 self.ready.set()
+            self._count_minutes()
             while True:
                 await self._until_news(running)
                 if running.task.done():
@@ -115,10 +125,13 @@ class Lead:
                 elif (wish := self._wish) is not None:
                     self._wish = None
                     running = await self._change(running, wish)
+                elif self._spent_at is not None and self._now() >= self._spent_at:
+                    running = await self._leave_for_good(running)
                 elif self._back_at is not None and self._now() >= self._back_at:
                     self._back_at = None
                     running = await self._change(running, _Wish(self._start, "it serves again"))
         finally:
+            self._apologist.cancel()
             await _ended(running.task)
 
     def _now(self) -> float:
@@ -134,10 +147,12 @@ class Lead:
 
     def _trouble(self, stage: Stage, error: GatewayError) -> None:
         other = self._other()
-        if (
-            self._rules.on_failure and other is not None and stage != "s2s"
-        ):  # a session that fails ends its leg by itself
+        if stage == "s2s":
+            return  # a session that fails ends its leg by itself
+        if self._rules.on_failure and other is not None:
             self._ask(_Wish(other, f"{stage} failed: {error}", urgent=True))
+        else:
+            self._apologist.say()
 
     def _leaving(self, seconds: float) -> None:
         self._ask(_Wish(self.leg.mode, "its session is about to be dropped"))
@@ -152,7 +167,7 @@ class Lead:
         if running.task.done() or self._wish is not None:
             return
         try:
-            async with asyncio.timeout_at(self._back_at):
+            async with asyncio.timeout_at(min(filter(None, (self._back_at, self._spent_at)), default=None)):
                 await self._news.wait()
         except TimeoutError:
             pass
@@ -161,8 +176,11 @@ class Lead:
         """As wished, or as it was."""
         began = self._now()
         try:
-            new = await self._open(wish.mode, wish.route)
+            with self._apology_after(SOON) if wish.urgent else nullcontext():
+                new = await self._open(wish.mode, wish.route)
         except GatewayError as error:
+            if wish.urgent:
+                self._apologist.say()
             log.info("a call stays %s: %s", old.leg.mode, type(error).__name__)
             self._line.tell(ModeKept(old.leg.mode, wish.mode, f"{wish.mode} did not open: {error}"))
             if wish.mode == self._start and wish.route is None:
@@ -185,16 +203,46 @@ class Lead:
         if old.leg.mode != self._start:
             order = order[::-1] if other is None else order
         while True:
-            for mode in order:
-                try:
-                    new = await self._open(mode)
-                except GatewayError as failure:
-                    log.warning("a call's %s leg did not open: %s", mode, type(failure).__name__)
-                    continue
-                return await self._take_over(old, new, f"{old.leg.mode} failed: {error}", began)
+            with self._apology_after(SOON):
+                for mode in order:
+                    try:
+                        new = await self._open(mode)
+                    except GatewayError as failure:
+                        log.warning("a call's %s leg did not open: %s", mode, type(failure).__name__)
+                        continue
+                    return await self._take_over(old, new, f"{old.leg.mode} failed: {error}", began)
+            self._apologist.say()
             self._line.tell(Problem("server_error", "no_leg", f"nobody can answer this call now: {error}"))
             await asyncio.sleep(pause)
             pause = min(AGAIN_MOST, pause * 2)
+
+    @contextmanager
+    def _apology_after(self, seconds: float) -> Iterator[None]:
+        """If it takes longer."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._apologist.say)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _count_minutes(self) -> None:
+        minutes = self._rules.minutes
+        self._spent_at = None if minutes is None or self._other() is None else self._now() + minutes * 60
+
+    async def _leave_for_good(self, running: _Running) -> _Running:
+        self._spent_at = None
+        other = self._other()
+        if running.leg.mode != self._start or other is None:
+            self._spent = True
+            self._back_at = None
+            return running
+        new = await self._change(
+            running, _Wish(other, f"{self._start} for {self._rules.minutes:g} minutes, and no longer")
+        )
+        self._spent = new is not running
+        self._spent_at = None if self._spent else self._now() + self._back_after
+        self._back_at = None
+        return new
 
     async def _open(self, mode: Mode, route: CallRoute | None = None) -> _Running:
         """A leg that is ready to serve. Raises GatewayError."""
@@ -224,6 +272,7 @@ class Lead:
 
     async def _take_over(self, old: _Running, new: _Running, reason: str, began: float) -> _Running:
         handover = old.leg.handover()
+        self._apologist.cancel()
         await _ended(old.task)
         self.leg = new.leg
         if new.leg.route is not self._line.route:
@@ -241,7 +290,8 @@ class Lead:
     def _move(self, route: CallRoute) -> None:
         """The call is of another route. What the client said of its session stays; what was the old route's is the new one's."""
         line, before = self._line, self._line.route
-        line.route, self._back_after, self._slow = route, route.switch.back_after, 0
+        line.route, self._back_after, self._slow, self._spent = route, route.switch.back_after, 0, False
+        self._count_minutes()
         if (session := line.session.moved(before, route)) != line.session:
             line.session = session
             self.leg.configure()
@@ -249,6 +299,8 @@ class Lead:
 
     def _later(self) -> None:
         """When to try the mode it began in once more: the sooner it failed again, the later."""
+        if self._spent:
+            return
         self._back_at = self._now() + self._back_after
         self._back_after = min(self._back_after * 2, 600.0)
 

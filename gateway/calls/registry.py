@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from gateway.access.grant import paying
+from gateway.calls.apology import Apologies
 from gateway.calls.call import Call
 from gateway.calls.cascade import Cascade
 from gateway.calls.commands import Rejected, decode_settings
@@ -63,6 +64,7 @@ class Registry:
         self._rules, self._most = rules or CallRules(), most
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
         self._directory = directory or MemoryStore()
+        self._apologies = Apologies(engine)
         self._closing = False
 
     def __len__(self) -> int:
@@ -102,6 +104,7 @@ class Registry:
         task = asyncio.create_task(self._run(call), name=f"call {call_id}")
         self._calls[call_id] = (call, task)
         self._directory.register(call_id, paying().key_id)
+        self._apologies.prepare(route)
         return call
 
     def get(self, call_id: str) -> Call | None:
@@ -130,6 +133,7 @@ class Registry:
             call.end("shutdown")
         if tasks:
             await asyncio.wait(tasks)
+        await self._apologies.aclose()
 
     async def _run(self, call: Call) -> None:
         try:
@@ -175,7 +179,7 @@ class Registry:
             chosen_mic=carried,
             names=names,
         )
-        call = Call(call_id, line, transport, RealtimeCodec(session, carried), _LEGS)
+        call = Call(call_id, line, transport, RealtimeCodec(session, carried), _LEGS, self._apologies.of)
         told.append(call)
         return call
 

@@ -137,9 +137,13 @@ class Utterance:
 
     def _open_item(self) -> None:
         item = Item(self._line.new_id("item"), "assistant", None, self.response.modality, "in_progress")
-        previous = self._line.history.add(item)
+        previous = self._keep(item)
         self.response = replace(self.response, item_id=item.id, before=len(self.response.calls))
         self._line.tell(ResponseSpoke(self.response, item, previous))
+
+    def _keep(self, item: Item) -> str | None:
+        """Into the history; the id of the item before it."""
+        return self._line.history.add(item)
 
     # the end
 

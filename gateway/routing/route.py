@@ -103,20 +103,22 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class Switch:
     """When a call changes its mode by itself. `on_failure`: the mode it is in can serve no more; `ttft`: an answer took longer
-    than so many seconds, `turns` times in a row; `back_after`: seconds after which it goes back to the mode it began in."""
+    than so many seconds, `turns` times in a row; `back_after`: seconds after which it goes back to the mode it began in;
+    `minutes`: of the mode it began in, after which it goes on in the other for good."""
 
     on_failure: bool = True
     back_after: float = 30.0
     ttft: float | None = None
     turns: int = 3
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CallRoute:
     """What answers a call: the routes of each mode, and how the agent behaves.
 
-    `instructions`: the system prompt; `greeting`: spoken first, if not empty; `voice`: passed to tts and s2s; `s2s`: of the omni
-    mode, where there is one; `start`: the mode it begins in.
+    `instructions`: the system prompt; `greeting`: spoken first, if not empty; `apology`: spoken where nobody can answer;
+    `voice`: passed to tts and s2s; `s2s`: of the omni mode, where there is one; `start`: the mode it begins in.
     """
 
     name: str
@@ -130,3 +132,4 @@ class CallRoute:
     s2s: str | None = None
     start: Literal["cascaded", "omni"] = "cascaded"
     switch: Switch = field(default_factory=Switch)
+    apology: str = ""

@@ -351,6 +351,7 @@ class Scene:
         switch: Switch | None = None,
         carried: bool = False,
         others: Sequence[CallRoute] = (),
+        apology: str = "",
     ) -> None:
         self._others = others
         self.ear = stt if isinstance(stt, Ear) else Ear(stt)
@@ -371,6 +372,7 @@ class Scene:
             s2s="talk" if s2s is not None else None,
             start=start,
             switch=switch or Switch(),
+            apology=apology,
         )
         self.out: list[tuple[float, bytes | None]] = []
         self.samples: list[Sample] = []
