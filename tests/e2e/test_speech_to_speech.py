@@ -1,6 +1,6 @@
 """The real program between OpenAI's realtime client and fakes of the providers' sessions: OpenAI's, xAI's and Gemini's.
 
-The same conversation whoever answers: a spoken turn, a tool, an interruption, a change to the cascade and back.
+Whoever answers, a spoken turn, a tool, an interruption, a change to the cascade and back.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import wave
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,36 +30,55 @@ pytestmark = pytest.mark.wire
 
 ROUTES = """\
 providers:
-  theirs: {{module: {module}, base_url: "{url}", key: key-0123456789, options: {options}}}
+  openai: {{base_url: "{openai}", key: key-0123456789}}
+  xai: {{module: openai_compatible, base_url: "{xai}", key: key-0123456789, options: {{session: xai}}}}
+  gemini: {{base_url: "{gemini}", key: key-0123456789}}
 routes:
   chat: {{kind: llm, targets: [fake/words-5]}}
   say: {{kind: tts, targets: [fake/ok]}}
   listen: {{kind: stt, targets: [fake/ok]}}
-  talk: {{kind: s2s, targets: [theirs/live-1]}}
-  live: {{kind: call, start: omni, cascaded: {{stt: listen, llm: chat, tts: say}}, omni: {{s2s: talk}}}}
 """
+ROUTE = """\
+  talk-{name}: {{kind: s2s, targets: [{name}/live-1]}}
+  {name}: {{kind: call, start: omni, cascaded: {{stt: listen, llm: chat, tts: say}}, omni: {{s2s: talk-{name}}}, apology: ""}}
+"""
+FAKES: dict[str, type[Fake]] = {"openai": OpenAITalks, "xai": XaiTalks, "gemini": GeminiTalks}
 TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
-THEIRS = pytest.mark.parametrize(
-    ("fake", "module", "options"),
-    [
-        pytest.param(OpenAITalks, "openai", "{}", id="openai"),
-        pytest.param(XaiTalks, "openai_compatible", "{session: xai}", id="xai"),
-        pytest.param(GeminiTalks, "gemini", "{}", id="gemini"),
-    ],
-)
+
+
+@dataclass
+class Served:
+    gateway: GatewayProcess
+    fakes: dict[str, Fake]
+
+    @asynccontextmanager
+    async def calling(self, name: str) -> AsyncIterator[RealtimeCaller]:
+        async with realtime(self.gateway.url, model=name) as caller:
+            yield caller
+        await self.fakes[name].until_left(within=2.0)
 
 
 @asynccontextmanager
-async def calling(
-    fake: Fake, module: str, options: str, folder: Path
-) -> AsyncIterator[tuple[RealtimeCaller, GatewayProcess]]:
-    async with fake.running() as url:
+async def served(folder: Path) -> AsyncIterator[Served]:
+    fakes = {name: fake() for name, fake in FAKES.items()}
+    async with AsyncExitStack() as stack:
+        urls = {name: await stack.enter_async_context(fake.running()) for name, fake in fakes.items()}
         file = folder / "routes.yaml"
-        file.write_text(ROUTES.format(module=module, url=url.replace("ws", "http", 1), options=options))
+        addresses = {name: url.replace("ws", "http", 1) for name, url in urls.items()}
+        file.write_text(ROUTES.format(**addresses) + "".join(ROUTE.format(name=name) for name in fakes))
         async with gateway_process(file) as gateway:
-            async with realtime(gateway.url, model="live") as caller:
-                yield caller, gateway
-            await fake.until_left(within=2.0)
+            yield Served(gateway, fakes)
+
+
+async def test_the_same_conversation_whoever_answers(tmp_path: Path) -> None:
+    async with served(tmp_path) as here:
+        for name in FAKES:
+            async with here.calling(name) as caller:
+                await _converses(caller)
+                await _asks_for_the_weather(caller)
+                await _changes_mode(caller, here.gateway)
+            async with here.calling(name) as caller:
+                await _interrupts(caller)
 
 
 def speech(name: str = "k01_kokoro_af_heart", quiet: float = 1.5) -> bytes:
@@ -72,27 +92,23 @@ def words(item: dict[str, Any]) -> str:
     return str(item["content"][0]["transcript"])
 
 
-@THEIRS
-async def test_a_conversation(fake: type[Fake], module: str, options: str, tmp_path: Path) -> None:
-    async with calling(fake(), module, options, tmp_path) as (caller, gateway):
-        await caller.send(type="session.update", session={"type": "realtime", "tools": [TOOL]})
-        await caller.append(speech())
-        done = await caller.until("response.done")
-        heard = (await caller.until_transcribed())["transcript"]
-        assert heard
-        assert words(done["response"]["output"][0]) == f"You said: {heard}"
-        assert caller.in_order(
-            "input_audio_buffer.speech_started",
-            "input_audio_buffer.speech_stopped",
-            "input_audio_buffer.committed",
-            "response.created",
-            "response.output_audio.delta",
-            "response.done",
-        )
-        assert len(caller.audio()) / 2 / RATE > 1.0
-        assert done["response"]["usage"]["output_tokens"] > 0
-        await _asks_for_the_weather(caller)
-        await _changes_mode(caller, gateway)
+async def _converses(caller: RealtimeCaller) -> None:
+    await caller.send(type="session.update", session={"type": "realtime", "tools": [TOOL]})
+    await caller.append(speech())
+    done = await caller.until("response.done")
+    heard = (await caller.until_transcribed())["transcript"]
+    assert heard
+    assert words(done["response"]["output"][0]) == f"You said: {heard}"
+    assert caller.in_order(
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "response.created",
+        "response.output_audio.delta",
+        "response.done",
+    )
+    assert len(caller.audio()) / 2 / RATE > 1.0
+    assert done["response"]["usage"]["output_tokens"] > 0
 
 
 async def _asks_for_the_weather(caller: RealtimeCaller) -> None:
@@ -122,16 +138,14 @@ async def _changes_mode(caller: RealtimeCaller, gateway: GatewayProcess) -> None
             assert said.startswith("You said: ") == (mode == "omni")
 
 
-@THEIRS
-async def test_an_interruption(fake: type[Fake], module: str, options: str, tmp_path: Path) -> None:
-    async with calling(fake(), module, options, tmp_path) as (caller, _):
-        said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "word " * 40}]}
-        await caller.send(type="conversation.item.create", item=said)
-        await caller.send(type="response.create")
-        await caller.until("response.output_audio.delta")
-        await caller.append(np.frombuffer(speech(), np.int16), pause=0.02)
-        await caller.until("response.done")  # all of it was made before a word was heard
-        while (done := await caller.until("response.done"))["response"]["status"] != "completed":
-            pass  # the caller made a pause, and went on over the answer to what was said before it
-        assert words(done["response"]["output"][0]).startswith("You said:")
-        assert caller.in_order("response.output_audio.delta", "input_audio_buffer.speech_started")
+async def _interrupts(caller: RealtimeCaller) -> None:
+    said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "word " * 40}]}
+    await caller.send(type="conversation.item.create", item=said)
+    await caller.send(type="response.create")
+    await caller.until("response.output_audio.delta")
+    await caller.append(np.frombuffer(speech(), np.int16), pause=0.02)
+    await caller.until("response.done")  # all of it was made before a word was heard
+    while (done := await caller.until("response.done"))["response"]["status"] != "completed":
+        pass  # the caller made a pause, and went on over the answer to what was said before it
+    assert words(done["response"]["output"][0]).startswith("You said:")
+    assert caller.in_order("response.output_audio.delta", "input_audio_buffer.speech_started")

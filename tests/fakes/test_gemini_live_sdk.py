@@ -79,7 +79,7 @@ async def test_a_tool_round() -> None:
 
 
 async def test_speech_over_an_answer_interrupts_it() -> None:
-    async with connected(Behaviour(trouble="endless")) as session:
+    async with connected(Behaviour(stall_after=0.5)) as session:  # it says no more by itself
         content = types.Content(role="user", parts=[types.Part(text="Count.")])
         await session.send_client_content(turns=content, turn_complete=True)
         for piece in pieces(NAME, quiet=0.0):
