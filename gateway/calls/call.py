@@ -127,7 +127,7 @@ class Call:
     async def run(self) -> None:
         """Until it is over; everything it opened is closed then. Raises what a leg did not expect."""
         self.tell(SessionStarted(self.line.session))
-        self.tell(CallStarted(self.id, self.line.route.name, self.leg.mode))
+        self.tell(CallStarted(self.id, self.line.route.name, self.leg.mode, self.lead.modes))
         self._transport.play(self._speak)
         reason = "error"
         try:

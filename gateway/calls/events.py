@@ -23,6 +23,7 @@ class CallStarted:
     call_id: str
     route: str
     mode: Mode
+    modes: tuple[Mode, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ def encode(event: CallEvent) -> str | None:
 
 def _told(event: CallEvent) -> Json | None:
     match event:
-        case CallStarted(call_id, route, mode):
-            return {"type": "call", "call_id": call_id, "route": route, "mode": mode}
+        case CallStarted(call_id, route, mode, modes):
+            return {"type": "call", "call_id": call_id, "route": route, "mode": mode, "modes": modes}
         case Measured(turn):
             return {"type": "turn", "turn": turn_json(turn)}
         case PartialHeard(_, text):

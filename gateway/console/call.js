@@ -39,6 +39,11 @@ export class Call extends EventTarget {
     for (const track of this.#mic?.getAudioTracks() ?? []) track.enabled = !muted;
   }
 
+  /** What became of it is told on the gateway channel: `mode`, or `mode_kept`. */
+  changeMode(mode) {
+    this.#send({ type: "mode", mode });
+  }
+
   hangUp() {
     this.#end("You hung up.", false);
   }

@@ -14,6 +14,7 @@ export class CallPanel {
   #muted = false;
   #since = 0;
   #mode = "";
+  #modes = [];
   #clock = 0;
 
   constructor() {
@@ -21,6 +22,7 @@ export class CallPanel {
     this.startButton = byId("call-start");
     this.muteButton = byId("call-mute");
     this.endButton = byId("call-end");
+    this.modeButton = byId("call-mode");
     this.state = byId("call-state");
     this.empty = byId("call-empty");
     this.notice = byId("call-notice");
@@ -29,6 +31,7 @@ export class CallPanel {
     this.transcript = new Transcript(byId("exchanges"), byId("log"), (text) => setText(byId("announce"), text));
     this.startButton.addEventListener("click", () => this.start());
     this.muteButton.addEventListener("click", () => this.toggleMute());
+    this.modeButton.addEventListener("click", () => this.changeMode());
     this.endButton.addEventListener("click", () => this.hangUp());
     addEventListener("pagehide", () => this.#call?.hangUp());
   }
@@ -73,6 +76,33 @@ export class CallPanel {
     this.#tick();
   }
 
+  /** To the other mode; the button waits until the gateway has said what became of it. */
+  changeMode() {
+    if (!this.busy || !this.#other) return;
+    this.modeButton.disabled = true;
+    this.#call.changeMode(this.#other);
+  }
+
+  get #other() {
+    return this.#modes.find((mode) => mode !== this.#mode);
+  }
+
+  #heardOfMode(message) {
+    if (message.type === "call") this.#modes = message.modes ?? [];
+    if (message.type !== "mode_kept") this.#mode = message.mode;
+    if (message.type === "mode") {
+      const gap = `${ms(message.seconds)} ms`;
+      notify(this.notice, `The call is ${message.mode} now (${message.route}, after ${gap}): ${message.reason}.`, "note");
+    }
+    if (message.type === "mode_kept") {
+      notify(this.notice, `The call stays ${message.mode}: ${message.reason}.`, "warn");
+    }
+    this.modeButton.disabled = false;
+    this.modeButton.hidden = !this.busy || !this.#other;
+    if (this.#other) setText(this.modeButton, `Change to ${this.#other}`);
+    this.#tick();
+  }
+
   #connect(call, conversation) {
     const on = (name, act) => call.addEventListener(name, ({ detail }) => act(detail));
     on("state", (state) => this.#show(state));
@@ -80,7 +110,7 @@ export class CallPanel {
     on("agent", (stream) => this.#hear(stream));
     on("oai", (event) => conversation.oai(event));
     on("gateway", (message) => {
-      if (message.type === "call") this.#mode = message.mode;
+      if (["call", "mode", "mode_kept"].includes(message.type)) this.#heardOfMode(message);
       conversation.gateway(message);
     });
     on("playout", (seconds) => setText(byId("figure-playout"), `${ms(seconds)} ms`));
@@ -141,6 +171,8 @@ export class CallPanel {
     setText(this.empty, "");
     this.#call = null;
     this.#mode = "";
+    this.#modes = [];
+    this.modeButton.hidden = true;
     if (this.#muted) {
       this.#muted = false;
       this.muteButton.setAttribute("aria-pressed", "false");

@@ -256,3 +256,32 @@ def test_a_call_does_not_scroll_sideways_and_hang_up_stays_in_view(called: Page,
     expect(called.locator(".exchange").last.locator(".agent")).to_be_in_viewport()  # followed as it came
     called.evaluate("scrollTo(0, document.body.scrollHeight)")
     expect(called.locator("#call-end")).to_be_in_viewport(ratio=1)
+
+
+def test_a_call_that_has_two_modes_can_be_changed_and_says_what_became_of_it(called: Page) -> None:
+    button, notice = called.locator("#call-mode"), called.locator("#call-notice")
+    started = {"type": "call", "call_id": "rtc_1", "route": "live", "mode": "omni"}
+    play(called, [("gateway", [{**started, "modes": ["omni"]}])])
+    expect(button).to_be_hidden()
+    play(called, [("gateway", [{**started, "modes": ["cascaded", "omni"]}])])
+    expect(called.locator("#call-state")).to_contain_text("omni")
+    expect(button).to_have_text("Change to cascaded")
+    button.click()
+    expect(button).to_be_disabled()
+    assert {"type": "mode", "mode": "cascaded"} in sent(called)
+    told = {
+        "before": "omni",
+        "mode": "cascaded",
+        "route": "live",
+        "reason": "the client asked for it",
+        "seconds": 0.123,
+    }
+    play(called, [("gateway", [{"type": "mode", **told}])])
+    expect(called.locator("#call-state")).to_contain_text("cascaded")
+    expect(notice).to_have_text("The call is cascaded now (live, after 123 ms): the client asked for it.")
+    expect(button).to_have_text("Change to omni")
+    button.click()
+    kept = {"mode": "cascaded", "wished": "omni", "reason": "omni did not open: no session"}
+    play(called, [("gateway", [{"type": "mode_kept", **kept}])])
+    expect(notice).to_have_text("The call stays cascaded: omni did not open: no session.")
+    expect(button).to_be_enabled()

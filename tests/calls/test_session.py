@@ -97,7 +97,13 @@ async def test_a_session_begins_with_the_routes_instructions_and_voice() -> None
         assert session["audio"]["output"]["voice"] == "joe"
         assert session["audio"]["input"]["turn_detection"]["type"] == "semantic_vad"
         call = scene.told("call")[0]
-        assert call == {"type": "call", "call_id": scene.call.id, "route": "agent", "mode": "cascaded"}
+        assert call == {
+            "type": "call",
+            "call_id": scene.call.id,
+            "route": "agent",
+            "mode": "cascaded",
+            "modes": ["cascaded"],
+        }
 
 
 @pytest.mark.parametrize("session", [AGENTS_PY, LIVEKIT, AGENTS_JS, RECORDED])
