@@ -89,7 +89,10 @@ def two_turns() -> Scene:
     """An answered turn; another whose answer is interrupted."""
     first, second = "Could you tell me what time you close on Saturday?", "I would like to book an appointment."
     return [
-        ("gateway", [{"type": "call", "call_id": "rtc_1", "route": "agent", "mode": "cascaded", "modes": ["cascaded"]}]),
+        (
+            "gateway",
+            [{"type": "call", "call_id": "rtc_1", "route": "agent", "mode": "cascaded", "modes": ["cascaded"]}],
+        ),
         *heard("item_1", first),
         *timed("turn_1", 4.2, until=4, done=False),
         *answered("item_2", "resp_1", "item_1", "We close at six on Saturdays, and we are open again on Monday."),
