@@ -11,13 +11,11 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from gateway.calls.calling import Calls
 from gateway.calls.commands import Asked
 from gateway.calls.events import (
     Cause,
     InputCleared,
     ItemDeleted,
-    Measured,
     Mode,
     PartialHeard,
     Rerouted,
@@ -29,15 +27,14 @@ from gateway.calls.events import (
 from gateway.calls.history import Item
 from gateway.calls.leg import Handover, Line
 from gateway.calls.session import SemanticVad, ServerVad
+from gateway.calls.spoken import Spoken
 from gateway.calls.timeline import Turn
 from gateway.calls.transport import FRAME, PLAYOUT_RATE
 from gateway.calls.utterance import REMEMBERED, Utterance
 from gateway.contract import events
-from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
-from gateway.contract.encoding import Resampler
 from gateway.contract.errors import GatewayError, Unavailable
-from gateway.contract.events import Answered, AudioDelta, GoingAway, TextDelta, ToolCallDelta, Transcript, Usage, Word
+from gateway.contract.events import Answered, AudioDelta, GoingAway, TextDelta, ToolCallDelta, Transcript, Usage
 from gateway.contract.messages import Message, ToolCall
 from gateway.contract.requests import (
     Cancel,
@@ -88,8 +85,8 @@ class Omni:
         self._handed: Handover | None = None
         self._turn: _HeardTurn | None = None
         self._awaiting: deque[_HeardTurn] = deque()  # committed, and not transcribed
-        self._utterance: _Spoken | None = None
-        self._utterances: deque[_Spoken] = deque(maxlen=REMEMBERED)
+        self._utterance: Spoken | None = None
+        self._utterances: deque[Spoken] = deque(maxlen=REMEMBERED)
         self._spare: Turn | None = None  # a turn that waits for the client to ask for its answer
         self._target = ""
         self._used = Usage()  # by the session, as it last said
@@ -366,7 +363,7 @@ class Omni:
 
     # answers
 
-    def _answer(self) -> _Spoken:
+    def _answer(self) -> Spoken:
         """The answer that is being made, begun with its first word or sound."""
         if self._utterance is None or not self._utterance.making:
             turn, self._spare = self._spare or self._line.timeline.turn(), None
@@ -375,56 +372,7 @@ class Omni:
         return self._utterance
 
     def _speak(self, turn: Turn, asked: Asked) -> None:
-        self._utterance = _Spoken(self._line, turn, asked)
+        self._utterance = Spoken(self._line, turn, asked)
         self._utterances.append(self._utterance)
         self._utterance.begin()
         self._owed = False
-
-
-class _Spoken(Utterance):
-    """An answer that comes as sound, with its words beside it."""
-
-    def __init__(self, line: Line, turn: Turn, asked: Asked) -> None:
-        modality = (asked.output_modalities or [line.session.modality])[0]
-        super().__init__(line, turn, modality, asked.metadata)
-        self.calls = Calls()
-        self._resampler = Resampler(PLAYOUT_RATE)
-        if self.track is not None:
-            self.track.ledger.clause("")
-
-    def text(self, text: str) -> None:
-        if self._interrupted:
-            return
-        self._turn.mark("llm_first_token")
-        self._write(text)
-        if self.track is not None:
-            self.track.ledger.grow(text)
-
-    def sound(self, pcm: bytes, rate: int, words: tuple[Word, ...]) -> None:
-        if self.track is None or self._interrupted:
-            return
-        if self.item_id is None:
-            self._open_item()
-        self._turn.mark("tts_first_byte")
-        if rate != PLAYOUT_RATE:
-            pcm = self._resampler.feed(Audio(pcm, rate)).pcm
-        self.track.push(pcm, [(word, int(word.end * PLAYOUT_RATE)) for word in words])
-        if self.track.first_audible is not None:
-            self._turn.mark("first_audible_sample")
-
-    def used(self, usage: Usage) -> None:
-        self._usage = usage
-
-    def finished(self, reason: events.FinishReason) -> None:
-        self._reason = reason
-        for call in self.calls:
-            self.call(call)
-        if self.track is not None:
-            self.track.ledger.flushed()
-        self._conclude()
-        if not self._turn.done and self.track is None:
-            self._line.tell(Measured(self._turn))
-
-    def broke_off(self, error: GatewayError) -> None:
-        self._fail("s2s", error)
-        self._conclude()

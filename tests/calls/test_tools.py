@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import pytest
 
-from gateway.contract.events import ToolCallDelta
+from gateway.contract.events import Answered, ToolCallDelta
 from gateway.contract.requests import ConverseRequest, ToolChoice, ToolResult
 from tests.calls.scene import Mind, Scene, Talker
 from tests.virtual_time import virtual
@@ -159,3 +160,20 @@ async def test_a_conversation_can_be_seeded_with_a_call_and_its_answer() -> None
         call.say(type="response.create")
         await call.until("response.done")
         assert [message.role for message in call.mind.asked[0].messages] == ["system", "assistant", "tool"]
+
+
+class Breaks(Talker):
+    """Begins to call a tool, and its answer is cancelled."""
+
+    async def _answer(self) -> AsyncIterator[Any]:
+        yield ToolCallDelta(0, "call_1", "get_weather", '{"ci')
+        yield Answered("cancelled")
+
+
+@virtual
+async def test_a_call_that_was_cancelled_half_written_is_none() -> None:
+    async with Scene(s2s=Breaks(["the weather"]), start="omni", session={"tools": [TOOL]}) as call:
+        await call.speak(0.5)
+        done = await call.until("response.done")
+        assert done["response"]["output"] == []
+        assert call.of("response.function_call_arguments.done") == []
