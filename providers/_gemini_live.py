@@ -12,7 +12,6 @@ nobody speaks: the same codec begins again on another socket. Settings that may 
 from __future__ import annotations
 
 import base64
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -52,7 +51,8 @@ from gateway.contract.requests import (
 )
 from gateway.contract.websocket import Frame
 from providers import _gemini_live_body as body
-from providers._gemini_live_body import HEARS, SPEAKS, Json
+from providers import _gemini_live_said as read
+from providers._gemini_live_body import HEARS, Json
 from providers._speech_gate import SpeechGate
 
 SETTLES = 1.0
@@ -64,15 +64,7 @@ RECENT = 3.0
 SHORTEST = 0.1
 """Seconds; a turn of less has nothing to be heard."""
 _AT_ONCE = Wait(0.0)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 _CUT_SHORT: dict[str, FinishReason] = {"MAX_TOKENS": "length", "SAFETY": "content_filter"}
-_CLOSES: tuple[tuple[re.Pattern[str], int], ...] = (
-    (re.compile(r"api key|unauthenticated|authentication|permission|credential", re.IGNORECASE), 401),
-    (re.compile(r"billing|credits|quota.{0,80}per ?day", re.IGNORECASE), 402),
-    (re.compile(r"quota|rate limit|resource.?exhausted|too many|concurrent", re.IGNORECASE), 429),
-)
-"""The HTTP status that the reason of a close stands for: there is no error before it."""
-_INVALID = 1007
 
 
 class Codec:
@@ -278,9 +270,7 @@ class Codec:
             return ()
         if self._leaving and self._idle:
             return [self._used, Finished()]
-        otherwise = 400 if code == _INVALID and not self._told_ready else 503
-        status = next((status for pattern, status in _CLOSES if pattern.search(reason)), otherwise)
-        raise self._failed({"code": status, "message": reason})
+        raise self._failed({"code": read.status_of(code, reason, self._told_ready), "message": reason})
 
     def _take_own(self) -> list[ProviderEvent]:
         own, self._own = self._own, []
@@ -294,7 +284,7 @@ class Codec:
         if (activity := said.get("voiceActivity")) is not None:
             yield from self._activity(activity)
         if (used := said.get("usageMetadata")) is not None:
-            self._used = self._used.plus(_usage(used))
+            self._used = self._used.plus(read.usage(used))
         if (content := said.get("serverContent")) is not None:
             yield from self._content(content)
         if (call := said.get("toolCall")) is not None:
@@ -302,8 +292,7 @@ class Codec:
         if (going := said.get("goAway")) is not None:
             self._leaving = True
             if self._handle is None:
-                found = _DURATION.fullmatch(str(going.get("timeLeft", "")))
-                yield GoingAway(float(found[1]) if found else 0.0)
+                yield GoingAway(read.seconds(going.get("timeLeft")) or 0.0)
 
     def _set_up(self) -> Iterable[Frame | ProviderEvent]:
         self._ready = True
@@ -315,8 +304,7 @@ class Codec:
         yield from held
 
     def _activity(self, said: Json) -> Iterable[ProviderEvent]:
-        found = _DURATION.fullmatch(str(said.get("audioOffset", "")))
-        at = float(found[1]) if found else None
+        at = read.seconds(said.get("audioOffset"))
         if said.get("voiceActivityType") == "ACTIVITY_START" and not self._in_speech:
             self._in_speech = True
             yield SpeechStarted(self._gate.began if at is None else at)
@@ -354,9 +342,9 @@ class Codec:
                 yield TextDelta(str(text))
         elif (sound := part.get("inlineData")) is not None:
             yield from self._begun()
-            pcm = self._odd + base64.urlsafe_b64decode(str(sound["data"]).translate(_URL_SAFE))
+            pcm = self._odd + read.pcm(sound)
             whole = len(pcm) // SAMPLE_BYTES * SAMPLE_BYTES
-            audio, self._odd = Audio(pcm[:whole], _rate(sound)), pcm[whole:]
+            audio, self._odd = Audio(pcm[:whole], read.rate(sound)), pcm[whole:]
             if audio.samples and not self._void:
                 yield AudioDelta(audio)
 
@@ -421,30 +409,6 @@ class Codec:
         self._due = max(0, self._due - 1)
         self._answering = self._void  # what still comes of it is of no answer
         self._own += [self._used, Answered(reason)]
-
-
-_URL_SAFE = str.maketrans("+/", "-_")
-
-
-def _rate(sound: Json) -> int:
-    _, _, rate = str(sound.get("mimeType", "")).partition("rate=")
-    return int(rate) if rate.isdigit() and int(rate) else SPEAKS
-
-
-def _usage(said: Json) -> Usage:
-    return Usage(
-        int(said.get("promptTokenCount") or 0),
-        int(said.get("responseTokenCount") or 0) + int(said.get("thoughtsTokenCount") or 0),
-        cached_tokens=int(said.get("cachedContentTokenCount") or 0),
-        reasoning_tokens=int(said.get("thoughtsTokenCount") or 0),
-        audio_input_tokens=_spoken(said.get("promptTokensDetails")),
-        audio_output_tokens=_spoken(said.get("responseTokensDetails")),
-    )
-
-
-def _spoken(details: object) -> int:
-    given = details if isinstance(details, list) else []
-    return sum(int(each.get("tokenCount") or 0) for each in given if each.get("modality") == "AUDIO")
 
 
 def _frame(message: Json) -> str:
