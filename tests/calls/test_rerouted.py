@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.contract.errors import Unavailable
+from gateway.contract.requests import ConverseRequest
 from gateway.routing.route import CallRoute
 from tests.calls.scene import Scene, Talker
 from tests.virtual_time import virtual
@@ -66,7 +67,7 @@ async def test_a_route_that_begins_in_the_other_mode_does_so() -> None:
         await scene.quiet(0.5)
         assert (scene.told("mode")[0]["mode"], scene.told("mode")[0]["route"]) == ("omni", "live")
         assert talker.asked[0].instructions == "Be brief."  # it was opened while the old route still served
-        assert [item.instructions for item in talker.told if hasattr(item, "patience")][-1] == "Be live."  # type: ignore[union-attr]
+        assert [item.instructions for item in talker.told if isinstance(item, ConverseRequest)][-1] == "Be live."
 
 
 @virtual

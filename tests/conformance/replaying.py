@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection
 
 from gateway.contract.channel import Channel
 from gateway.contract.events import Answered, ProviderEvent, Transcript
-from gateway.contract.provider import Secret, Settings, SpeechToSpeech
+from gateway.contract.provider import Closable, Secret, Settings, SpeechToSpeech
 from gateway.contract.requests import ConverseRequest, Input
 from tests.fakes.base import Behaviour, Fake, Session
 from tests.needs import SHARED
@@ -95,6 +95,7 @@ async def replayed(
     async with replay.running() as url, asyncio.timeout(10):
         provider = build(Settings("acme", url.replace("ws", "http", 1), Secret("key-0123456789")))
         assert isinstance(provider, SpeechToSpeech)
+        assert isinstance(provider, Closable)
         async with aclosing(provider.converse(model, request, channel.reader())) as stream:
             async for event in stream:
                 events.append(event)
@@ -105,7 +106,7 @@ async def replayed(
                 if done >= answers and heard >= finals:
                     break
         await replay.until_left()
-        await provider.aclose()  # type: ignore[attr-defined]
+        await provider.aclose()
     return Replayed(events, replay)
 
 

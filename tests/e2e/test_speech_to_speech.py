@@ -130,7 +130,7 @@ async def _changes_mode(caller: RealtimeCaller, gateway: GatewayProcess) -> None
         for mode in ("cascaded", "omni"):
             assert (await http.patch(f"/v1/calls/{call}", json={"mode": mode})).status_code == 202
             async with asyncio.timeout(20):
-                while (await http.get(f"/v1/calls/{call}")).json()["mode"] != mode:  # noqa: ASYNC110
+                while (await http.get(f"/v1/calls/{call}")).json()["mode"] != mode:  # noqa: ASYNC110 - HTTP tells when asked
                     await asyncio.sleep(0.05)
             await caller.append(speech(quiet=2.5))
             done = await caller.until("response.done", within=15.0)

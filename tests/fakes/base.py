@@ -136,6 +136,12 @@ class Fake:
         """No session is open. TimeoutError otherwise."""
         await self.until(lambda: not self.open, within)
 
+    async def hang_up(self, code: int = 1001) -> None:
+        """On everybody who is connected."""
+        assert self._server is not None
+        for connection in list(self._server.connections):
+            await connection.close(code)
+
     def stop_listening(self) -> None:
         """Nobody is there any more."""
         assert self._server is not None

@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+import pytest
+
 from gateway.contract.channel import Channel
+from gateway.contract.errors import ProviderError
 from gateway.contract.events import Answered, Events, ProviderEvent, TextDelta, Transcript
-from gateway.contract.requests import Input
+from gateway.contract.requests import Input, Respond
 from tests.fakes.base import Fake
+from tests.fakes.routes import KEY
 
 E = TypeVar("E", bound=ProviderEvent)
 F = TypeVar("F", bound=Fake)
@@ -43,6 +47,14 @@ class Dialogue(Generic[F]):
         for _ in range(times):
             await self.until(lambda event: isinstance(event, Answered))
         return "".join(event.text for event in self.came[before:] if isinstance(event, TextDelta))
+
+    async def fails_as(self, error: type[ProviderError]) -> None:
+        """Asked for an answer, it raises that, without the key in it."""
+        self.put("Hello.", Respond())
+        with pytest.raises(ProviderError) as failed:
+            await self.answered()
+        assert type(failed.value) is error
+        assert KEY.reveal() not in str(failed.value)
 
     def all(self, kind: type[E]) -> list[E]:
         return [event for event in self.came if isinstance(event, kind)]

@@ -279,11 +279,7 @@ TROUBLES: list[tuple[str, type[ProviderError]]] = [
 @pytest.mark.parametrize(("trouble", "error"), TROUBLES)
 async def test_what_it_says_when_it_fails(trouble: str, error: type[ProviderError]) -> None:
     async with dialogue(behaviour=Behaviour(trouble=trouble)) as talk:
-        talk.put("Hello.", Respond())
-        with pytest.raises(ProviderError) as failed:
-            await talk.answered()
-        assert type(failed.value) is error
-        assert KEY.reveal() not in str(failed.value)
+        await talk.fails_as(error)
 
 
 async def test_a_session_says_before_its_end_that_it_will_be_dropped() -> None:
@@ -298,8 +294,7 @@ async def test_a_session_says_before_its_end_that_it_will_be_dropped() -> None:
             await talk.answered()
             going = await talk.until(lambda event: isinstance(event, GoingAway))
             assert going == GoingAway(0.1)
-            for connection in list(fake._server.connections):  # type: ignore[union-attr]
-                await connection.close(1001)
+            await fake.hang_up()
             await talk.until(lambda event: isinstance(event, Finished))
         await upstream.aclose()
 
