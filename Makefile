@@ -53,7 +53,9 @@ clean: ## the virtual environment and caches; the pulled models stay
 	@$(BIN)/python scripts/install.py $(LOCK)/dev.txt
 	@touch $@ .venv/.local
 
-# Clients that callers use from Node. Without them their test says so, as tests do that lack a program.
-.venv/.clients: .venv/pyvenv.cfg tests/clients/package-lock.json
+# Clients that callers use, from Node and Python. Without them their tests say so, as tests do that lack a program.
+.venv/.clients: .venv/pyvenv.cfg tests/clients/package-lock.json tests/clients/requirements.txt
 	@npm ci --prefix tests/clients --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error \
-	  && touch $@ || echo "missing: the clients of tests/clients, from npm"
+	  && { test -x .venv/clients/bin/python || $(BIN)/python -m venv .venv/clients; } \
+	  && .venv/clients/bin/python scripts/install.py tests/clients/requirements.txt --alone \
+	  && touch $@ || echo "missing: the clients of tests/clients, from npm and pip"

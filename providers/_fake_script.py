@@ -139,7 +139,7 @@ _PLAIN: Mapping[str, str] = MappingProxyType(
         "silence": "audio without sound (tts, s2s)",
         "never-final": "a Commit is not answered (stt, s2s)",
         "echo": "says what it was told (llm)",
-        "tools": "calls the first tool (llm)",
+        "tools": "calls the first tool, until the last message is what one said (llm)",
         "reasoning": "thinks aloud first (llm)",
     }
 )

@@ -181,6 +181,8 @@ class Codec:
                 self._results.append(body.result(call_id, self._names[call_id], output))
             case Respond():
                 return self._respond(item)
+            case Truncate() if self._void:
+                pass
             case Cancel() | Truncate():
                 self._cancel()
             case ConverseRequest():

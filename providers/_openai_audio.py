@@ -12,6 +12,7 @@ from typing import Any
 from gateway.contract.events import Events
 from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRequest
 from providers import _openai_speech, _openai_uploads, _options
+from providers._languages import lacking
 from providers._openai_languages import code
 from providers._openai_speech import LONGEST, Voicing
 from providers._openai_uploads import FORMS, Form, form_of
@@ -36,7 +37,7 @@ class Speech:
         if not isinstance(request, TranscribeRequest | SpeakRequest):
             return None
         if spoken is not None and request.language is not None and code(request.language) not in spoken:
-            return f"it does not speak {request.language}; it speaks {', '.join(sorted(spoken))}"
+            return lacking(request.language, spoken)
         if isinstance(request, SpeakRequest):
             return None
         if request.turns == "server" and not self._live(model, request):

@@ -60,7 +60,7 @@ class ChatChunks:
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._understood = self._broken = 0
-        self._frame = _NO_FRAME
+        self._frame = self._framed = _NO_FRAME  # of a chunk, and of one as the event it comes in
         self._frames_left = FRAMES
         self.done = False
         """[DONE] was read: nothing more will mean anything."""
@@ -136,10 +136,9 @@ class ChatChunks:
     def take_plain(self, data: bytes, events: list[ProviderEvent]) -> bool:
         """Add what one read says, if it is whole events of text in the same frame as before, and nothing else; False if it is not.
         Then the texts are all that is looked at."""
-        head, tail = self._open_frame()
-        if not head:
+        if not (self._frame[0] and self._one_begun()):
             return False
-        head, tail = _FIELD + head, tail + _END
+        head, tail = self._framed
         if not (data.startswith(head) and data.endswith(tail)):
             return False
         texts = data[len(head) : -len(tail)].split(tail + head)
@@ -155,7 +154,8 @@ class ChatChunks:
         head, tail = self._frame
         if self._frames_left and not (piece.startswith(head) and piece.endswith(tail) and head):
             self._frames_left -= 1
-            self._frame = _frame(piece, text)
+            head, tail = self._frame = _frame(piece, text)
+            self._framed = _FIELD + head, tail + _END
 
     def read(self, data: bytes) -> list[ProviderEvent]:
         """The events of one chunk."""

@@ -236,7 +236,8 @@ class Codec:
         self._own += [self._used, Answered(reason)]
 
     def _truncate(self, heard: float) -> Iterable[Frame]:
-        frames = [] if self._response is None else list(self._cancel())
+        made = self._response is not None and self._void is None
+        frames = list(self._cancel()) if made else []
         if not self._shape.truncates:
             return frames
         for each in self._spoken:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from gateway.contract.duplex import session
 from gateway.contract.events import Events
 from gateway.contract.requests import Input, TranscribeRequest
+from providers._chunks import chunks
 from providers._openai_realtime_stt import Codec
 from providers._openai_upstream import Upstream
 from providers._relay import relay
@@ -27,7 +28,7 @@ async def _session(upstream: Upstream, model: str, request: TranscribeRequest, s
     socket = await upstream.socket(PATH, model)
     try:
         codec = Codec(model, request, upstream.name, upstream.failed)
-        async with aclosing(session(socket, codec, sound)) as events:
+        async with aclosing(session(socket, codec, chunks(sound))) as events:
             async for event in events:
                 yield event
     finally:

@@ -25,7 +25,7 @@ from providers import _options
 from providers._addresses import sendable, socket_url
 from providers._assemblyai_errors import refusal
 from providers._assemblyai_stt import LIVE, Hearing, live
-from providers._languages import WHISPER, plain
+from providers._languages import WHISPER, lacking, plain
 from providers._paced import Paced
 from providers._relay import relay
 
@@ -73,7 +73,7 @@ class Provider:
             case TranscribeRequest(translate=True):
                 return "it does not translate"
             case TranscribeRequest(language=str(language)) if spoken is not None and plain(language) not in spoken:
-                return f"{model} does not know the language {language!r}; it knows {', '.join(sorted(spoken))}"
+                return lacking(language, spoken, model)
         return None
 
     async def aclose(self) -> None:

@@ -27,7 +27,8 @@ from providers._cartesia_errors import Faults
 from providers._cartesia_stt import Hearing
 from providers._cartesia_tts import Speaking
 from providers._cartesia_turns import Turns
-from providers._languages import WHISPER, plain
+from providers._chunks import chunks
+from providers._languages import WHISPER, lacking, plain
 from providers._relay import relay
 
 BASE_URL = "wss://api.cartesia.ai"
@@ -82,7 +83,7 @@ class Provider:
             case TranscribeRequest(language=str(language)) | SpeakRequest(language=str(language)):
                 spoken = next((each for name, each in LANGUAGES.items() if model.startswith(name)), None)
                 if spoken is not None and code(language) not in spoken:
-                    return f"{model} does not know the language {language!r}; it knows {', '.join(sorted(spoken))}"
+                    return lacking(language, spoken, model)
         return None
 
     async def aclose(self) -> None:
@@ -106,7 +107,7 @@ class Provider:
         try:
             if codec is Hearing:
                 yield Ready()  # it says nothing before it has heard something
-            async with aclosing(session(socket, codec(self._faults, request), inputs)) as events:
+            async with aclosing(session(socket, codec(self._faults, request), chunks(inputs))) as events:
                 async for event in events:
                     yield event
         finally:

@@ -23,10 +23,12 @@ from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRe
 from gateway.contract.warm_sockets import WarmPool
 from gateway.contract.websocket import Socket, open_socket
 from providers import _deepgram_files, _deepgram_flux, _deepgram_listen, _options
+from providers._chunks import chunks
 from providers._deepgram_api import AURA_LANGUAGES, Api, code_of, languages_of
 from providers._deepgram_flux import Turning, Turns
 from providers._deepgram_listen import Listening
 from providers._deepgram_speak import Some, Speaking, query_of, rate_of
+from providers._languages import lacking
 from providers._relay import relay
 
 VOICES = ("aura-", "flux-")
@@ -56,7 +58,7 @@ class Provider:
             case TranscribeRequest(translate=True):
                 return "it does not translate"
             case TranscribeRequest(language=str(language)) if spoken is not None and code_of(language, spoken) is None:
-                return f"it does not speak {language}"
+                return lacking(language, spoken, model)
             case TranscribeRequest(diarize=True) if model.startswith("flux-"):
                 return "it does not tell speakers apart"
             case SpeakRequest(speed=speed) if not SPEEDS[0] <= speed <= SPEEDS[1]:
@@ -88,7 +90,7 @@ class Provider:
         try:
             if isinstance(codec, Listening):
                 yield Ready()  # its yes is the upgrade: it says nothing before there are results
-            async with aclosing(session(socket, codec, inputs)) as events:
+            async with aclosing(session(socket, codec, chunks(inputs))) as events:
                 async for event in events:
                     yield event
         finally:

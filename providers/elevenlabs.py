@@ -22,12 +22,14 @@ from gateway.contract.requests import Input, Request, SpeakRequest, TranscribeRe
 from gateway.contract.websocket import Socket, open_socket
 from providers import _options
 from providers._addresses import request_url, sendable, socket_url
+from providers._chunks import chunks
 from providers._clauses import Clauses
 from providers._elevenlabs_errors import Faults
 from providers._elevenlabs_files import Files
 from providers._elevenlabs_languages import code, spoken
 from providers._elevenlabs_stt import Hearing
 from providers._elevenlabs_tts import Speech
+from providers._languages import lacking
 from providers._relay import relay
 from providers._warm_voices import WarmVoices
 
@@ -77,7 +79,7 @@ class Provider:
             case TranscribeRequest(language=str(language)) | SpeakRequest(language=str(language)):
                 known = spoken(model)
                 if known is not None and code(language) not in known:
-                    return f"{model} does not know the language {language!r}; it knows {', '.join(sorted(known))}"
+                    return lacking(language, known, model)
         return None
 
     async def aclose(self) -> None:
@@ -94,7 +96,7 @@ class Provider:
     async def _session(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         socket = await self._open(self._hears(model, request))
         try:
-            async with aclosing(session(socket, Hearing(self._faults, request), inputs)) as events:
+            async with aclosing(session(socket, Hearing(self._faults, request), chunks(inputs))) as events:
                 async for event in events:
                     yield event
         finally:

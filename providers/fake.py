@@ -327,11 +327,13 @@ def _answer(script: Script, request: ChatRequest) -> tuple[list[ProviderEvent], 
     if script.empty:
         return [], "stop"
     events: list[ProviderEvent] = [TextDelta("I count.", "reasoning")] if script.reasoning else []
-    if script.tools:
+    answered = bool(request.messages) and request.messages[-1].role == "tool"
+    if script.tools and not answered:
         name = request.tools[0].name if request.tools else "look"
         arguments = orjson.dumps({"number": script.words}).decode()
         halves = arguments[:4], arguments[4:]
-        events += [ToolCallDelta(0, "call_0", name), *(ToolCallDelta(0, arguments=half) for half in halves)]
+        call_id = f"call_{sum(len(message.tool_calls) for message in request.messages)}"
+        events += [ToolCallDelta(0, call_id, name), *(ToolCallDelta(0, arguments=half) for half in halves)]
         return events, "tool_calls"
     text = counted(script.words) if script.says is None else script.says
     if script.echo:

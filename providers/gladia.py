@@ -30,7 +30,7 @@ from gateway.contract.websocket import Socket, of_status, open_socket
 from providers import _options
 from providers._addresses import request_url, sendable
 from providers._gladia_stt import Hearing, Turns, goes_on
-from providers._languages import WHISPER, plain
+from providers._languages import WHISPER, lacking, plain
 from providers._messages import read
 from providers._openai_errors import retry_after
 
@@ -74,7 +74,7 @@ class Provider:
             case TranscribeRequest(rate=rate) if rate not in RATES:
                 return f"it takes sound at {', '.join(map(str, RATES))} samples per second"
             case TranscribeRequest(language=str(language)) if plain(language) not in LANGUAGES:
-                return f"it does not know the language {language!r}; it knows {', '.join(sorted(LANGUAGES))}"
+                return lacking(language, LANGUAGES)
         return None
 
     async def aclose(self) -> None:

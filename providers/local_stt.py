@@ -20,13 +20,15 @@ from gateway.contract.audio import SAMPLE_BYTES, Audio
 from gateway.contract.errors import Unavailable
 from gateway.contract.events import Events, Finished, Ready, Transcript, Usage
 from gateway.contract.provider import Settings
-from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
+from gateway.contract.requests import Clear, Commit, Input, Request, TranscribeRequest
 from gateway.contract.weights import MOONSHINE_DECODER, MOONSHINE_ENCODER, MOONSHINE_TOKENIZER, Weights
 from gateway.contract.worker import Piece, Worker
+from providers._languages import lacking, plain
 from providers._options import read
 from providers._turn import Turn
 
 WEIGHTS = (MOONSHINE_ENCODER, MOONSHINE_DECODER, MOONSHINE_TOKENIZER)
+LANGUAGES = frozenset({"en"})
 FULL = 20.0
 """Seconds of a turn held. A longer one is made final from its start on, and read no faster than that."""
 
@@ -48,8 +50,8 @@ class Provider:
 
     async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         self._check(model)
-        if request.language and request.language.partition("-")[0].lower() != "en":
-            raise Unavailable(f"{self._name} hears English only", self._name)
+        if reason := self.cannot(model, request):
+            raise Unavailable(reason, self._name)
         await self._worker.start()
         yield Ready()
         hearing = _Hearing(self._worker, request, inputs)
@@ -80,6 +82,12 @@ class Provider:
             return "onnxruntime is not installed: pip install 'trunkline[local]'"
         if not all(each.present() for each in WEIGHTS):
             return "weights are missing; run: trunkline models pull"
+        return None
+
+    def cannot(self, model: str, request: Request) -> str | None:
+        match request:
+            case TranscribeRequest(language=str(language)) if plain(language) not in LANGUAGES:
+                return lacking(language, LANGUAGES)
         return None
 
     def weights(self, model: str) -> tuple[Weights, ...]:

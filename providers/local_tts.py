@@ -15,12 +15,14 @@ from gateway.contract.audio import Audio
 from gateway.contract.errors import Unavailable
 from gateway.contract.events import AudioDelta, Events, Finished, Flushed, Usage
 from gateway.contract.provider import Settings
-from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest
+from gateway.contract.requests import Cancel, Clear, Commit, Input, Request, SpeakRequest
 from gateway.contract.weights import PIPER_JOE, PIPER_JOE_CONFIG, Weights
 from gateway.contract.worker import Worker
+from providers._languages import lacking, plain
 from providers._options import read
 
 WEIGHTS = (PIPER_JOE, PIPER_JOE_CONFIG)
+LANGUAGES = frozenset({"en"})
 RATES = (8_000, 48_000)
 
 
@@ -37,8 +39,8 @@ class Provider:
 
     async def speak(self, model: str, request: SpeakRequest, inputs: AsyncIterator[Input]) -> Events:
         self._check(model)
-        if request.language and request.language.partition("-")[0].lower() != "en":
-            raise Unavailable(f"{self._name} speaks English only", self._name)
+        if reason := self.cannot(model, request):
+            raise Unavailable(reason, self._name)
         speaking = _Speaking(self._worker, request, inputs)
         running = asyncio.create_task(speaking.run(), name=f"{self._name} speaks")
         try:
@@ -67,6 +69,12 @@ class Provider:
             return "piper-tts is not installed: pip install 'trunkline[local]'"
         if not all(each.present() for each in WEIGHTS):
             return "weights are missing; run: trunkline models pull"
+        return None
+
+    def cannot(self, model: str, request: Request) -> str | None:
+        match request:
+            case SpeakRequest(language=str(language)) if plain(language) not in LANGUAGES:
+                return lacking(language, LANGUAGES)
         return None
 
     def weights(self, model: str) -> tuple[Weights, ...]:

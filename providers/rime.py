@@ -21,7 +21,7 @@ from gateway.contract.websocket import Socket, open_socket
 from providers import _options
 from providers._addresses import bearer, socket_url
 from providers._clauses import Clauses
-from providers._languages import plain
+from providers._languages import lacking, plain
 from providers._rime_tts import Speech
 from providers._warm_voices import WarmVoices
 
@@ -63,7 +63,7 @@ class Provider:
             return f"it speaks at {SLOWEST:g} to {FASTEST:g} of its speed"
         spoken = next((each for name, each in LANGUAGES.items() if model.startswith(name)), None)
         if request.language is not None and spoken is not None and plain(request.language) not in spoken:
-            return f"{model} does not know the language {request.language!r}; it knows {', '.join(sorted(spoken))}"
+            return lacking(request.language, spoken, model)
         return None
 
     async def aclose(self) -> None:

@@ -28,6 +28,8 @@ from providers import _options, _sarvam_realtime, _sarvam_streaming
 from providers import _sarvam_api as api
 from providers import _sarvam_upload as upload
 from providers._addresses import request_url, sendable, socket_url
+from providers._chunks import chunks
+from providers._languages import lacking
 from providers._relay import relay
 from providers._sarvam_tts import Speaking
 
@@ -59,11 +61,11 @@ class Provider:
     def cannot(self, model: str, request: Request) -> str | None:
         match request:
             case TranscribeRequest(language=str(language)) if api.tag(language) not in api.LANGUAGES:
-                return f"it does not hear {language!r}; it hears {', '.join(sorted(api.LANGUAGES))}"
+                return lacking(language, api.LANGUAGES)
             case TranscribeRequest(diarize=True):
                 return "it does not tell speakers apart in live speech"
             case SpeakRequest(language=str(language)) if api.tag(language) not in api.SPOKEN:
-                return f"it does not speak {language!r}; it speaks {', '.join(sorted(api.SPOKEN))}"
+                return lacking(language, api.SPOKEN)
             case SpeakRequest(speed=speed) if not SLOWEST <= speed <= FASTEST:
                 return f"it speaks at {SLOWEST:g} to {FASTEST:g} of its speed"
         return None
@@ -118,7 +120,7 @@ class Provider:
         older = model == "saaras:v3" or model.startswith("saarika")
         codec, socket = await (self._older if older else self._realtime)(model, request)
         try:
-            async with aclosing(session(socket, codec, inputs)) as events:
+            async with aclosing(session(socket, codec, chunks(inputs))) as events:
                 async for event in events:
                     yield event
         finally:

@@ -20,6 +20,8 @@ from gateway.contract.warm_sockets import WarmSockets
 from gateway.contract.websocket import Socket, open_socket
 from providers import _options
 from providers._addresses import bearer, socket_url
+from providers._chunks import chunks
+from providers._languages import lacking
 from providers._relay import relay
 from providers._soniox_stt import Hearing
 from providers._soniox_tts import Speaking
@@ -59,7 +61,7 @@ class Provider:
     def cannot(self, model: str, request: Request) -> str | None:
         language = request.language if isinstance(request, TranscribeRequest | SpeakRequest) else None
         if language is not None and code(language) not in LANGUAGES:
-            return f"it does not know the language {language!r}; it knows {', '.join(sorted(LANGUAGES))}"
+            return lacking(language, LANGUAGES)
         if isinstance(request, SpeakRequest) and not SLOWEST <= request.speed <= FASTEST:
             return f"it speaks at {SLOWEST:g} to {FASTEST:g} of its speed"
         return None
@@ -77,7 +79,7 @@ class Provider:
         socket = await open_socket(self._name, self._hears, self._headers)
         try:
             hearing = Hearing(self._name, model, request, language)
-            async with aclosing(session(socket, hearing, inputs)) as events:
+            async with aclosing(session(socket, hearing, chunks(inputs))) as events:
                 async for event in events:
                     yield event
         finally:

@@ -21,7 +21,8 @@ from gateway.contract.requests import Input, Request, TranscribeRequest
 from gateway.contract.websocket import open_socket
 from providers import _options
 from providers._addresses import bearer, socket_url
-from providers._languages import plain
+from providers._chunks import chunks
+from providers._languages import lacking, plain
 from providers._relay import relay
 from providers._speechmatics_errors import refusal
 from providers._speechmatics_stt import Hearing
@@ -66,7 +67,7 @@ class Provider:
             case TranscribeRequest(translate=True):
                 return "it does not translate"
             case TranscribeRequest(language=str(language)) if plain(language, _SAME) not in LANGUAGES:
-                return f"it does not know the language {language!r}; it knows {', '.join(sorted(LANGUAGES))}"
+                return lacking(language, LANGUAGES)
         return None
 
     async def aclose(self) -> None:
@@ -81,7 +82,7 @@ class Provider:
         socket = await open_socket(self._name, self._url, self._headers, judge=self._refusal)
         try:
             hearing = Hearing(self._name, {"transcription_config": self._config(model, request)}, request)
-            async with aclosing(session(socket, hearing, inputs)) as events:
+            async with aclosing(session(socket, hearing, chunks(inputs))) as events:
                 async for event in events:
                     yield event
         finally:

@@ -1,4 +1,5 @@
-"""install.py LOCK: this interpreter's environment gets what LOCK pins, checked by hash, and this project, editable."""
+"""install.py LOCK [--alone]: this interpreter's environment gets what LOCK pins, checked by hash, and this project, editable.
+`--alone`: without this project."""
 
 import re
 import subprocess
@@ -11,7 +12,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 PACKAGE = re.compile(r"^(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)==")
 
 
-def main(lock: Path) -> int:
+def main(lock: Path, alone: bool) -> int:
     total = len(re.findall(r"^[a-z]", lock.read_text(), re.MULTILINE))
     command = [*PIP, "install", "--progress-bar", "off", "--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as pip:
@@ -21,6 +22,8 @@ def main(lock: Path) -> int:
         print(*last, sep="", end="", file=sys.stderr)
         return pip.returncode
     print(f"installed: the {total} packages of {lock.name}")
+    if alone:
+        return 0
     # Its build tool is in the lock: nothing is fetched, nothing is isolated.
     return subprocess.call([*PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."])
 
@@ -43,4 +46,4 @@ def tell(lines: Iterable[str], total: int, what: str) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), "--alone" in sys.argv[2:]))

@@ -3,8 +3,8 @@
 * `shared`: the folder beside the repository (recordings, human speech). `speech`: our own utterances, inside it.
 * `browser`: the path of the system's Chromium, for playwright's `executable_path`.
 * `@pytest.mark.needs("shared", "redis-server")` on a test, a class, or a module (`pytestmark = ...`): what it cannot
-  run without, being "shared", "browser", "models", "node" (with the clients of tests/clients) or any command's name. The
-  fixtures above and the markers below imply theirs.
+  run without, being "shared", "browser", "models", "node" (with the clients of tests/clients), "clients" (those in Python)
+  or any command's name. The fixtures above and the markers below imply theirs.
   Missing by hand: left out, and named with the reason at the end. Missing with CI=true: the test fails. A skip by any
   other way (skipif, importorskip) fails on CI too: there, everything runs.
 * `@pytest.mark.wire`: real sockets, on port 0. `@pytest.mark.models`: the embedded models; needs the [local] extra and

@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 CLIENTS = ROOT / "tests" / "clients"
+PYTHON_OF_CLIENTS = ROOT / ".venv" / "clients" / "bin" / "python"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -62,6 +63,10 @@ def _node() -> str | None:
     return None if (CLIENTS / "node_modules" / "ai").is_dir() else "the Node clients are not installed: make test does"
 
 
+def _clients() -> str | None:
+    return None if PYTHON_OF_CLIENTS.exists() else "the Python clients are not installed: make test does"
+
+
 def _module(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else f"the Python package {name} is not installed"
 
@@ -72,4 +77,10 @@ def _is_a_browser(path: Path) -> bool:
         return b"snap install" not in file.read(4096)
 
 
-RULES: dict[str, Callable[[], str | None]] = {"shared": _shared, "browser": _browser, "models": _models, "node": _node}
+RULES: dict[str, Callable[[], str | None]] = {
+    "shared": _shared,
+    "browser": _browser,
+    "models": _models,
+    "node": _node,
+    "clients": _clients,
+}

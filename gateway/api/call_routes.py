@@ -1,12 +1,14 @@
-"""CallRoutes: what a name in `model` means to whoever wants a call, or only to be heard."""
+"""CallRoutes: what a name in `model` means to whoever wants a call, or only to be heard. And whose call an id is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from gateway.access.grant import Grant
+from gateway.calls.call import Call
 from gateway.calls.leg import Names
-from gateway.contract.errors import BadRequest, NoSuchRoute, NoTargetAwake, WrongKind
+from gateway.calls.registry import Registry
+from gateway.contract.errors import BadRequest, CallElsewhere, NoSuchRoute, NoTargetAwake, WrongKind
 from gateway.routing.route import CallRoute, Route
 
 
@@ -78,3 +80,14 @@ class CallRoutes:
         route = self._routes.get(name)
         if route is not None and not route.targets:
             raise NoTargetAwake(name, [f"{target}: {why}" for target, why in route.asleep.items()])
+
+
+async def call_of(registry: Registry, call_id: str, grant: Grant) -> Call:
+    """One of that key's: another's call is none that there is, wherever it is held. Raises BadRequest and CallElsewhere."""
+    call = registry.get(call_id)
+    if call is not None and call.owner == grant.key_id:
+        return call
+    held = None if call is not None else await registry.elsewhere(call_id)
+    if held is not None and held.owner == grant.key_id:
+        raise CallElsewhere(held.replica, held.url)
+    raise BadRequest("there is no such call, or it is over", "call_id", status=404)

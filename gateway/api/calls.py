@@ -29,7 +29,7 @@ from starlette.routing import Route as Path
 from starlette.routing import WebSocketRoute
 
 from gateway.access.secrets import Secrets
-from gateway.api.call_routes import CallRoutes
+from gateway.api.call_routes import CallRoutes, call_of
 from gateway.api.client_secrets import ClientSecrets, bound, secret_of
 from gateway.api.cors import Open
 from gateway.api.errors import Failure
@@ -41,7 +41,7 @@ from gateway.calls.call import Call
 from gateway.calls.events import Mode
 from gateway.calls.gateway_codec import turn_json
 from gateway.calls.registry import CallsFull, Registry
-from gateway.contract.errors import BadRequest, CallElsewhere
+from gateway.contract.errors import BadRequest
 from gateway.routing.route import CallRoute, Route
 from gateway.transports.webrtc import WebRtc, WebRtcTransport
 
@@ -172,15 +172,7 @@ class Calls:
         await exchange.reply(202, orjson.dumps(told), headers=((b"cache-control", b"no-store"),))
 
     async def _call(self, exchange: Exchange) -> Call:
-        call_id = exchange.scope["path_params"]["call_id"]
-        call = self._registry.get(call_id)
-        key_id = exchange.grant.key_id  # another's call is none that there is, wherever it is held
-        if call is not None and call.owner == key_id:
-            return call
-        held = None if call is not None else await self._registry.elsewhere(call_id)
-        if held is not None and held.owner == key_id:
-            raise CallElsewhere(held.replica, held.url)
-        raise BadRequest("there is no such call, or it is over", status=404)
+        return await call_of(self._registry, exchange.scope["path_params"]["call_id"], exchange.grant)
 
 
 async def _no_ice_servers(exchange: Exchange) -> None:

@@ -45,7 +45,7 @@ class Chat:
         chunks = Chunks(_identity(), int(time.time()), str(answer.target), usage)
         exchange.trailer = lambda told: frame(told.body())
         await exchange.start(200, [*SSE, *answered_by(answer)])
-        answer.pass_to(lambda text: exchange.put(chunks.encode(text)))
+        answer.pass_to(lambda text: exchange.pass_on(chunks.encode(text)))
         async for event in answer:
             encoded = chunks.encode(event)
             if isinstance(event, Finished):

@@ -136,6 +136,10 @@ class Exchange:
             self._flush = asyncio.create_task(self._flush_held())
         return self._held_bytes < HELD
 
+    def pass_on(self, data: bytes) -> bool:
+        """The same for what comes by itself and alone, so that there is nothing to put together with it."""
+        return self.put(data)
+
     async def finish(self, data: bytes = b"") -> None:
         """The end of the body, `data` before it."""
         await self._flushed()

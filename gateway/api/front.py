@@ -164,7 +164,8 @@ class _Front(HttpToolsProtocol):
 
 
 class _Cycle(RequestResponseCycle):
-    """A request on a connection, as uvicorn's protocol and an Exchange see it. `handler`: whom to cancel if the client leaves."""
+    """A request on a connection, as uvicorn's protocol and an Exchange see it. `task`: that answers it, where we started it;
+    `handler`: whom to cancel if the client leaves."""
 
     def __init__(  # without super's: its Event and much else are of no use here
         self, connection: _Front, endpoint: Callable[[Exchange], Awaitable[None]], keep_alive: bool
@@ -188,6 +189,7 @@ class _Cycle(RequestResponseCycle):
         self.chunked_encoding: bool | None = None
         self.on_response = connection.on_response_complete
         self.exchange: _Direct | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.handler: asyncio.Task[Any] | None = None
         self._event: asyncio.Event | None = None
 
@@ -212,7 +214,7 @@ class _Cycle(RequestResponseCycle):
 
     def begin(self) -> None:
         tasks = self.connection.tasks
-        task = self.connection.loop.create_task(self.run_asgi())
+        self.task = task = self.connection.loop.create_task(self.run_asgi())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -304,6 +306,12 @@ class _Direct(Exchange):
             self._write_held()
         return not self._cycle.flow.write_paused
 
+    def pass_on(self, data: bytes) -> bool:
+        if self._held:
+            return self.put(data)
+        self._write_now(data)
+        return not self._cycle.flow.write_paused
+
     async def finish(self, data: bytes = b"") -> None:
         cycle = self._cycle
         if cycle.flow.write_paused:
@@ -335,12 +343,15 @@ class _Direct(Exchange):
         return data
 
     def _write_held(self) -> None:
-        data, cycle = self._take_held(), self._cycle
+        self._write_now(self._take_held())
+
+    def _write_now(self, data: bytes) -> None:
+        cycle = self._cycle
         if data and not cycle.disconnected:
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if cycle.chunked_encoding else data)
 
     def _watch_client(self) -> None:
-        self._cycle.handler = asyncio.current_task()
+        self._cycle.handler = self._cycle.task or asyncio.current_task()
         if self._cycle.disconnected:
             self._cycle.lost()
 

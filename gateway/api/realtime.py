@@ -2,6 +2,7 @@
 
     ?model=agent                            a call: the route of kind call, cascaded or omni
     ?intent=transcription[&model=listen]    only what the caller says; a name that is no route's means the first of kind stt
+    ?call_id=rtc_...                        a control socket of a call that is under way (sideband.py)
 
 A key is shown as `Authorization: Bearer`, or as the subprotocol `openai-insecure-api-key.KEY`; it may be a client secret.
 Errors come after the handshake: see socket_errors.py. Where no keys are asked for, pages of other sites are refused (403):
@@ -18,10 +19,11 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.access.grant import Grant, paying
 from gateway.access.secrets import Secrets
-from gateway.api.call_routes import CallRoutes
+from gateway.api.call_routes import CallRoutes, call_of
 from gateway.api.client_secrets import bound, secret_of
 from gateway.api.errors import Failure
 from gateway.api.exchange import Watch
+from gateway.api.sideband import Sideband
 from gateway.api.socket_errors import MissingModel, accept, say, say_why
 from gateway.calls.registry import CallsFull, Registry, new_id
 from gateway.contract.errors import BadRequest, GatewayError
@@ -55,6 +57,9 @@ class Realtime:
                 self._watch.ended("realtime", 101)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if b"call_id=" in scope["query_string"]:
+            await self._beside(scope, receive, send)
+            return
         call_id = new_id("rtc")
         await accept(scope, send, (b"x-call-id", call_id.encode()))
         transport = WebSocketTransport(receive, send)
@@ -74,6 +79,19 @@ class Realtime:
             await transport.over()
         finally:
             await self._registry.end(call_id, "shutdown")
+
+    async def _beside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(scope, send)
+        try:
+            if secret_of(scope, self._secrets) is not None:
+                raise BadRequest(
+                    "a client secret opens calls of its own; another's control socket takes the key", "call_id"
+                )
+            call = await call_of(self._registry, _query(scope).get("call_id", ""), paying())
+        except GatewayError as error:
+            await say_why(scope, send, error)
+            return
+        await Sideband(receive, send).serve(call)
 
     def _wanted(self, scope: Scope, grant: Grant) -> tuple[CallRoute, dict[str, Any] | None]:
         """The route, and what the session begins with."""

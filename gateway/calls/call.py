@@ -47,20 +47,24 @@ from gateway.calls.events import (
     CallEvent,
     CallStarted,
     HistoryShown,
+    InputTimedOut,
     ItemAdded,
     ItemDeleted,
     ItemShown,
     Measured,
     Mode,
     Problem,
+    ResponseAudio,
+    ResponseEnded,
     SessionChanged,
     SessionStarted,
+    TurnCommitted,
 )
 from gateway.calls.history import Item
 from gateway.calls.lead import Lead, Maker
 from gateway.calls.leg import Leg, Line
 from gateway.calls.realtime import RealtimeCodec
-from gateway.calls.session import Settings, unheard_of
+from gateway.calls.session import ServerVad, Settings, unheard_of
 from gateway.calls.transport import FRAME, ClientMessage, Transport
 from gateway.routing.route import CallRoute
 
@@ -70,6 +74,8 @@ AHEAD = 30.0
 """Seconds that audio in events may come ahead of real time; what comes faster waits in the socket."""
 BREATH = 50
 """Pieces of the mic put in at once, a second's worth, before others have their turn."""
+LOOK = 0.1
+"""Seconds between looks at whether the caller is silent, where that is to be noticed."""
 SOON = 100
 """Turns of the loop in which a leg hears what is in the mic."""
 FAREWELL = 0.9
@@ -93,6 +99,9 @@ class Call:
         self.owner: str | None = None
         """The key that may ask for it, by its id."""
         self._active = asyncio.get_running_loop().time()
+        self._answered = False  # since the caller's silence was last spoken to
+        self.beside: list[Callable[[str], None]] = []
+        """Who else is told what the client is, sound excepted."""
         self._carried = CarriedIn()
         self._appended = 0.0  # when what was appended so far would have been spoken, by the loop's clock
 
@@ -119,10 +128,19 @@ class Call:
         self._active = asyncio.get_running_loop().time()
         for message in self._codec.encode(event):
             self._transport.send("oai-events", message)
-        if isinstance(event, Measured):
+            if not isinstance(event, ResponseAudio):
+                for told_too in self.beside:
+                    told_too(message)
+        if isinstance(event, ResponseEnded):
+            self._answered = True
+        elif isinstance(event, Measured):
             self.lead.measured(event.turn)
         if (told := gateway_codec.encode(event)) is not None:
             self._transport.send("gateway", told)
+
+    async def wait_ended(self) -> None:
+        """Returns when it is about to be closed."""
+        await asyncio.wait([self._ended])
 
     async def run(self) -> None:
         """Until it is over; everything it opened is closed then. Raises what a leg did not expect."""
@@ -154,6 +172,7 @@ class Call:
                 group.create_task(self._read()),
                 group.create_task(self._watch_transport()),
                 group.create_task(self._watch_time()),
+                group.create_task(self._watch_silence()),
             ]
             reason = await self._ended
             left = asyncio.get_running_loop().time()
@@ -166,6 +185,24 @@ class Call:
 
     async def _watch_transport(self) -> None:
         self.end(await self._transport.wait_closed())
+
+    async def _watch_silence(self) -> None:
+        """Speaks to a caller who says nothing after an answer, where the session asks for that."""
+        loop, since, start, waiting = asyncio.get_running_loop(), 0.0, 0.0, False
+        while True:
+            detection = self.line.session.turn_detection
+            patience = detection.idle_timeout_ms if isinstance(detection, ServerVad) else None
+            await asyncio.sleep(LOOK if patience is not None else 1.0)
+            if patience is None or self.leg.busy:
+                waiting = False
+            elif self._answered and not waiting:
+                since, start, waiting = loop.time(), self.leg.heard_to * FRAME, True
+            elif waiting and loop.time() >= since + patience / 1000:
+                item = Item(self.line.new_id("item"), "user", "", "audio")
+                self.tell(InputTimedOut(item.id, start, self.leg.heard_to * FRAME))
+                self.tell(TurnCommitted(item, self.line.history.add(item)))
+                self.leg.respond(Asked())
+                self._answered = waiting = False
 
     async def _watch_time(self) -> None:
         loop, rules = asyncio.get_running_loop(), self.line.rules
@@ -182,16 +219,20 @@ class Call:
     # what the client sends
 
     async def _read(self) -> None:
-        await self.lead.ready.wait()
         async for message in self._transport.inbox.reader():
-            try:
-                if message.label == "gateway":
-                    self._active = asyncio.get_running_loop().time()
-                    self._do_ours(message)
-                else:
-                    await self._obey(message)
-            except Rejected as wrong:
-                self._refuse(message, wrong)
+            await self.hear(message)
+
+    async def hear(self, message: ClientMessage) -> None:
+        """Do what it says, or tell why not."""
+        await self.lead.ready.wait()
+        try:
+            if message.label == "gateway":
+                self._active = asyncio.get_running_loop().time()
+                self._do_ours(message)
+            else:
+                await self._obey(message)
+        except Rejected as wrong:
+            self._refuse(message, wrong)
 
     async def _obey(self, message: ClientMessage) -> None:
         if message.binary:

@@ -336,6 +336,7 @@ class Cascade:
 
     def heard_final(self, turn: CallerTurn) -> None:
         turn.timeline.mark("stt_final")
+        self._line.heard_in(turn.language, turn.text)
         self._line.history.said(turn.item_id, turn.text)
         self._line.tell(TurnTranscribed(turn.item_id, turn.text, turn.seconds))
         self._answer(turn)

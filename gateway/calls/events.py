@@ -64,6 +64,15 @@ class InputCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class InputTimedOut:
+    """The caller said nothing for as long as the session waits: seconds of the call's audio, and the item of that silence."""
+
+    item_id: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class PartialHeard:
     """What the turn seems to be so far; the next one replaces it."""
 
@@ -283,6 +292,7 @@ CallEvent = (
     | SpeechStopped
     | TurnCommitted
     | InputCleared
+    | InputTimedOut
     | PartialHeard
     | TurnTranscribed
     | TranscriptionLost

@@ -32,6 +32,10 @@ Vad = Callable[[bytes], float]
 """One call's VAD: the confidence, 0 to 1, that a frame of VAD_FRAME samples (s16le) is speech. It remembers earlier frames."""
 
 
+TELLING = 12
+"""Characters of a turn from which on its language is believed to be another than before."""
+
+
 class Opens(Protocol):
     """What a call needs of routing.Engine."""
 
@@ -46,6 +50,9 @@ class Opens(Protocol):
     ) -> AbstractAsyncContextManager[Answer]:
         """`sticky`: the call's own key, so that its voice and its model do not change with every answer; `avoid`: targets that
         are asked last."""
+
+    def fits(self, route: str, request: Request) -> bool:
+        """Whether any target of the route can do all that is asked."""
 
 
 class TurnModel(Protocol):
@@ -105,6 +112,13 @@ class Line:
     chosen_mic: bool = False
     """The mic holds what the client chose to send, not whatever goes on around it: in turns that it commits, all of it counts."""
     names: Names = NAMELESS
+    language: str | None = None
+    """BCP 47, in which the caller was last heard, where the ears tell."""
+
+    def heard_in(self, language: str | None, text: str) -> None:
+        """`text`: what was heard. Of a word or two nobody knows."""
+        if language is not None and (self.language is None or len(text) >= TELLING):
+            self.language = language
 
 
 @dataclass(frozen=True, slots=True)

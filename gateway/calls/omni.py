@@ -90,6 +90,7 @@ class Omni:
         self._spare: Turn | None = None  # a turn that waits for the client to ask for its answer
         self._target = ""
         self._used = Usage()  # by the session, as it last said
+        self._void = 0  # answers that were stopped, of which the session did not yet say that they are over
         self._owed = False  # the caller's last words are not answered
 
     async def run(self) -> None:
@@ -177,7 +178,8 @@ class Omni:
 
     def interrupt(self, cause: Cause) -> bool:
         stopped = self.responding
-        if self.responding and cause == "client_cancelled":
+        if stopped:
+            self._void += 1
             self._inputs.put(Cancel())
         for track, heard in self._line.playout.flush():
             if isinstance(track.listener, Utterance):
@@ -269,6 +271,8 @@ class Omni:
                 self._close(turn, self._heard if at is None else self._said(at), True, self._request().answers)
             case Transcript():
                 self._transcribed(event)
+            case TextDelta() | AudioDelta() | ToolCallDelta() if self._void:
+                pass  # of an answer that was stopped
             case TextDelta(text, "text" | "refusal"):
                 self._answer().text(text)
             case AudioDelta(audio, words):
@@ -276,15 +280,17 @@ class Omni:
             case ToolCallDelta():
                 self._answer().calls.add(event)
             case Usage():  # of the session so far
-                if self._utterance is not None and self._utterance.making:
+                if self._utterance is not None and self._utterance.making and not self._void:
                     self._utterance.used(event.minus(self._used))
                 self._used = event
+            case Answered() if self._void:
+                self._void -= 1
             case Answered(reason):
                 self._owed = False
                 if self._utterance is not None and self._utterance.making:
                     self._utterance.finished(reason)
             case events.Rerouted():
-                self._used = Usage()
+                self._used, self._void = Usage(), 0
                 self._served(answer)
             case GoingAway(seconds):
                 log.info("the session with %s will be dropped in %.0f s", self._target, seconds)
@@ -358,6 +364,7 @@ class Omni:
         if event.ends_turn and self._awaiting:
             self._awaiting.popleft()
             turn.timeline.mark("stt_final")
+            self._line.heard_in(event.language, turn.text)
             self._line.history.said(turn.item_id, turn.text)
             self._line.tell(TurnTranscribed(turn.item_id, turn.text, turn.seconds))
 

@@ -15,6 +15,7 @@ from gateway.calls.events import (
     Called,
     CallEvent,
     InputCleared,
+    InputTimedOut,
     ItemAdded,
     ItemDeleted,
     ItemShown,
@@ -69,7 +70,7 @@ class RealtimeCodec:
                 yield {"type": "session.updated", "session": session.as_json()}
             case Problem():
                 yield {"type": "error", "error": _error(event)}
-            case SpeechBegan() | SpeechStopped() | TurnCommitted() | InputCleared():
+            case SpeechBegan() | SpeechStopped() | TurnCommitted() | InputCleared() | InputTimedOut():
                 yield from self._input(event)
             case PartialHeard() | TurnTranscribed() | TranscriptionLost():
                 yield from self._transcript(event)
@@ -95,7 +96,9 @@ class RealtimeCodec:
             case _:
                 pass
 
-    def _input(self, event: SpeechBegan | SpeechStopped | TurnCommitted | InputCleared) -> Iterator[Json]:
+    def _input(
+        self, event: SpeechBegan | SpeechStopped | TurnCommitted | InputCleared | InputTimedOut
+    ) -> Iterator[Json]:
         buffer = "input_audio_buffer"
         match event:
             case SpeechBegan(item_id, at):
@@ -107,6 +110,9 @@ class RealtimeCodec:
                 yield from _added(item, previous)
             case InputCleared():
                 yield {"type": f"{buffer}.cleared"}
+            case InputTimedOut(item_id, start, end):
+                about: Json = {"audio_start_ms": _ms(start), "audio_end_ms": _ms(end), "item_id": item_id}
+                yield {"type": f"{buffer}.timeout_triggered", **about}
 
     def _transcript(self, event: PartialHeard | TurnTranscribed | TranscriptionLost) -> Iterator[Json]:
         if not self._session.transcribes:

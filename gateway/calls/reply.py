@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from dataclasses import replace
 
 from gateway.calls import sentences
 from gateway.calls.calling import Calls
@@ -35,6 +36,7 @@ from gateway.routing.route import CallRoute
 
 log = logging.getLogger(__name__)
 
+SILENT = "(The caller says nothing.)"
 MOVES = 3
 """Times the speech of one answer may move to another tts stream after it had begun."""
 
@@ -89,6 +91,8 @@ class Reply(Utterance):
         messages = line.history.messages(instructions)
         if self._going_on:
             messages = (*messages, Message.of("user", GO_ON))
+        elif messages and messages[-1].role == "assistant":  # asked for again, of which models know nothing
+            messages = (*messages, Message.of("user", SILENT))
         tools = line.session.tools if asked.tools is None else tuple(each.told for each in asked.tools)
         choice = line.session.tool_choice if asked.tool_choice is None else choice_of(asked.tool_choice)
         request = ChatRequest(
@@ -164,11 +168,17 @@ class Reply(Utterance):
             self._speak_next.close()
         self._moved = f"{self._turn.targets['tts']}: {error}"
 
+    def _request(self) -> SpeakRequest:
+        """In the route's language, else in the caller's, if any target speaks it."""
+        line, language = self._line, self._route.language
+        speed = line.session.settings.audio.output.speed
+        request = SpeakRequest(PLAYOUT_RATE, line.session.voice, speed, language or line.language)
+        if language is None and line.language is not None and not line.engine.fits(self._route.tts, request):
+            return replace(request, language=None)
+        return request
+
     async def _speak_stream(self, track: Track) -> None:
-        line = self._line
-        request = SpeakRequest(
-            PLAYOUT_RATE, line.session.voice, line.session.settings.audio.output.speed, self._route.language
-        )
+        line, request = self._line, self._request()
         base, resampler = track.written, Resampler(PLAYOUT_RATE)
         async with line.engine.open(self._route.tts, request, self._speak_next, sticky=line.session.id) as answer:
             self._served("tts", answer)

@@ -58,7 +58,8 @@ class ServerVad(Given):
     threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     prefix_padding_ms: Annotated[int, Field(ge=0, le=5_000)] = 300
     silence_duration_ms: Annotated[int, Field(ge=0, le=10_000)] = 500
-    idle_timeout_ms: int | None = None
+    idle_timeout_ms: Annotated[int, Field(ge=5_000, le=30_000)] | None = None
+    """Of silence after an answer was heard, until the caller is spoken to without having said anything."""
     create_response: bool = True
     interrupt_response: bool = True
 

@@ -16,7 +16,7 @@ from gateway.calls.timeline import Turn
 from gateway.contract.audio import Audio
 from gateway.contract.channel import Channel
 from gateway.contract.errors import GatewayError, Unavailable
-from gateway.contract.events import Transcript
+from gateway.contract.events import Rerouted, Transcript
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from gateway.routing.engine import Answer
 
@@ -42,6 +42,8 @@ class CallerTurn:
     """Streams that failed to give its text."""
     finals: list[str] = field(default_factory=list)
     partial: str = ""
+    language: str | None = None
+    """BCP 47, where the target detects it."""
 
     @property
     def text(self) -> str:
@@ -162,6 +164,10 @@ class Transcriber:
                 async for event in answer:
                     if isinstance(event, Transcript):
                         self._heard(event)
+                    elif isinstance(event, Rerouted):
+                        self._failed.add(event.origin)
+                        self._target = event.target
+                        self._hearing.stt_served(answer)
             return Unavailable("the stt stream ended by itself")
         except GatewayError as error:
             return error
@@ -189,6 +195,7 @@ class Transcriber:
         turn.partial = "" if event.final else event.text.strip()
         if event.final:
             turn.finals.append(event.text.strip())
+            turn.language = event.language or turn.language
         if event.ends_turn and turn.committed:
             self._settle()
             self._hearing.heard_final(turn)
@@ -222,7 +229,7 @@ class Transcriber:
     def _forget(self) -> CallerTurn:
         """What was heard of the first turn by a stream that is no more is void."""
         turn = self._turns[0]
-        turn.finals, turn.partial = [], ""
+        turn.finals, turn.partial, turn.language = [], "", None
         return turn
 
     def _put(self, item: Input) -> None:

@@ -20,7 +20,11 @@ class Audio:
 
     @property
     def seconds(self) -> float:
-        return self.samples / self.rate
+        return len(self.pcm) // SAMPLE_BYTES / self.rate
+
+    def after(self, seconds: float) -> Audio:
+        """Without its first so many seconds."""
+        return Audio(self.pcm[round(seconds * self.rate) * SAMPLE_BYTES :], self.rate)
 
     @staticmethod
     def silence(seconds: float, rate: int) -> Audio:

@@ -23,9 +23,12 @@ class ChannelClosed(Exception):
 
 
 @dataclass(slots=True)
-class _Entry(Generic[T]):
+class Entry(Generic[T]):
+    """`at`: when it was put, by the loop's clock; `before`: seconds of all audio before it; `seconds`: its own."""
+
     item: T
     at: float
+    before: float
     seconds: float
 
 
@@ -33,13 +36,14 @@ class Channel(Generic[T]):
     """`seconds`: audio kept for readers that lag or come later; `items`: the same for anything else."""
 
     def __init__(self, seconds: float = 60.0, items: int = 10_000, clock: Callable[[], float] | None = None) -> None:
-        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._clock, self._loop = clock, _running()
         self._limit, self._most = seconds, items
-        self._log: deque[_Entry[T]] = deque()
+        self._log: deque[Entry[T]] = deque()
         self._first = 0  # index of the oldest entry kept
         self._mark = 0  # where a new reader begins
-        self._held = 0.0
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._held = self._total = 0.0
+        self._waiters: dict[asyncio.Future[None], float] = {}  # how much sound there must be, if nothing else comes
+        self._enough = float("inf")  # the least of that
         self._watchers: list[Callable[[T, float], None]] = []
         self._closed = False
         self.lost = 0.0
@@ -50,6 +54,11 @@ class Channel(Generic[T]):
         return self._closed
 
     @property
+    def first(self) -> int:
+        """Index of the oldest item kept."""
+        return self._first
+
+    @property
     def end(self) -> int:
         """Index after the newest item."""
         return self._first + len(self._log)
@@ -58,14 +67,19 @@ class Channel(Generic[T]):
         """Append. Raises ChannelClosed after `close`."""
         if self._closed:
             raise ChannelClosed
-        seconds = item.seconds if isinstance(item, Audio) else 0.0
-        self._log.append(_Entry(item, self._clock(), seconds))
+        if self._clock is None:
+            self._clock = (self._loop or asyncio.get_running_loop()).time
+        now, seconds = self._clock(), item.seconds if isinstance(item, Audio) else 0.0
+        self._log.append(Entry(item, now, self._total, seconds))
         self._held += seconds
-        for watcher in tuple(self._watchers):
-            watcher(item, self._log[-1].at)
+        self._total += seconds
+        if not seconds and self._watchers:
+            for watcher in tuple(self._watchers):
+                watcher(item, now)
         while self._held > self._limit or len(self._log) > self._most:
             self.lost += self._drop()
-        self._wake()
+        if not seconds or self._total >= self._enough:
+            self._wake()
 
     def close(self) -> None:
         """No more will come; readers end after what is there. Again is a no-op."""
@@ -76,14 +90,26 @@ class Channel(Generic[T]):
         """New readers begin at `index` (default: the end); what lies before is forgotten once no reader needs it."""
         self._mark = self.end if index is None else max(self._mark, index)
 
-    def reader(self, start: int | None = None) -> Reader[T]:
-        return Reader(self, max(self._first, self._mark if start is None else start))
+    def reader(self, start: int | None = None, skip: float = 0.0) -> Reader[T]:
+        """`skip`: seconds of the first item, if it is audio, that are left out."""
+        return Reader(self, max(self._first, self._mark if start is None else start), skip)
+
+    def entry(self, index: int) -> Entry[T]:
+        """Raises IndexError for what is not kept, or not there yet."""
+        if index < self._first:
+            raise IndexError
+        return self._log[index - self._first]
+
+    def before(self, index: int) -> float:
+        """Seconds of all audio before the item, the next one included."""
+        return self._total if index >= self.end else self.entry(index).before
 
     def watch(self, watcher: Callable[[T, float], None]) -> None:
-        """`watcher` is told of every item and when it was put, from the mark on, until `unwatch`."""
+        """`watcher` is told of every item but audio, and when it was put, from the mark on, until `unwatch`."""
         for index in range(max(self._first, self._mark), self.end):
-            entry = self._entry(index)
-            watcher(entry.item, entry.at)
+            entry = self.entry(index)
+            if not entry.seconds:
+                watcher(entry.item, entry.at)
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: Callable[[T, float], None]) -> None:
@@ -91,38 +117,59 @@ class Channel(Generic[T]):
         if watcher in self._watchers:
             self._watchers.remove(watcher)
 
+    def dated(self, second: float) -> float | None:
+        """When the audio was put that is at that second of all there ever was; None where it is not there, or not any more."""
+        for entry in reversed(self._log):
+            if entry.before < second:
+                return entry.at if second <= entry.before + entry.seconds + 1e-6 else None
+        return None
+
     def _drop(self) -> float:
         entry = self._log.popleft()
         self._first += 1
         self._held -= entry.seconds
         return entry.seconds
 
-    def _entry(self, index: int) -> _Entry[T]:
-        return self._log[index - self._first]
-
     def _wake(self) -> None:
+        """All of them: who wanted more waits again."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+        self._enough = float("inf")
 
-    async def _wait(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+    async def wait(self, seconds: float = 0.0) -> None:
+        """Until something more is put, or it is closed; if that is sound, until so many seconds of it are. May end before that."""
+        waiter: asyncio.Future[None] = (self._loop or asyncio.get_running_loop()).create_future()
+        self._waiters[waiter] = enough = self._total + seconds - 1e-6
+        self._enough = min(self._enough, enough)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    """The loop there is: to ask for it is a system call, which is too much for each of 50 pieces a second."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Reader(Generic[T]):
-    """A cursor over a channel; iterate it. `at`: when the last item was put, by the loop's clock. `lost`: items it was too slow for."""
+    """A cursor over a channel; iterate it. `at`: when the last item was put, by the loop's clock. `lost`: items it was too slow for;
+    `skip`: seconds that are left out of the first, if that is audio."""
 
-    def __init__(self, channel: Channel[T], start: int) -> None:
-        self._channel = channel
+    def __init__(self, channel: Channel[T], start: int, skip: float = 0.0) -> None:
+        self._channel, self._skip = channel, skip
         self.index = start
         self.at = 0.0
         self.lost = 0
+
+    @property
+    def channel(self) -> Channel[T]:
+        return self._channel
 
     def __aiter__(self) -> Reader[T]:
         return self
@@ -134,17 +181,22 @@ class Reader(Generic[T]):
             except LookupError:
                 if self._channel.closed:
                     raise StopAsyncIteration from None
-                await self._channel._wait()
+                await self._channel.wait()
 
     def take(self) -> T:
         """The next item if it is there; LookupError if not."""
-        oldest = self._channel._first
+        log, oldest = self._channel._log, self._channel._first
         if self.index < oldest:
             self.lost += oldest - self.index
             self.index = oldest
-        if self.index >= self._channel.end:
+        if self.index - oldest >= len(log):
             raise LookupError
-        entry = self._channel._entry(self.index)
+        entry = log[self.index - oldest]
         self.index += 1
         self.at = entry.at
-        return entry.item
+        item = entry.item
+        if self._skip:
+            if isinstance(item, Audio):
+                item = item.after(self._skip)  # type: ignore[assignment]  # a T that is Audio
+            self._skip = 0.0
+        return item

@@ -16,7 +16,7 @@ alive while nothing is said, ends it as the protocol wants, and closes the socke
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -168,7 +168,11 @@ class _Writer:
     def __init__(self, socket: Socket, codec: Codec, inputs: AsyncIterator[Input], patience: _Patience) -> None:
         self._socket, self._codec, self._inputs, self._patience = socket, codec, inputs, patience
         self._error: ProviderError | None = None
-        self._task = asyncio.create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._sent = self._loop.time()
+        self._tasks = [asyncio.create_task(self._run(self._write))]
+        if codec.keep_alive is not None:
+            self._tasks.append(asyncio.create_task(self._run(self._keep_alive)))
 
     def check(self) -> None:
         """Raises what the codec raised, if that is why the session is over."""
@@ -176,35 +180,39 @@ class _Writer:
             raise self._error
 
     async def aclose(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled() and (bug := self._task.exception()) is not None:
-            raise bug
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled() and (bug := task.exception()) is not None:
+                raise bug
 
-    async def _run(self) -> None:
+    async def _run(self, writing: Callable[[], Awaitable[None]]) -> None:
         try:
-            while (item := await self._next()) is not None:
-                await self._send(self._codec.put(item))
-                self._patience.moved()
-            await self._send(self._codec.end())
-            self._patience.moved()
-            while self._codec.keep_alive is not None:
-                await asyncio.sleep(self._codec.keep_alive)
-                await self._send(self._codec.idle())
+            await writing()
         except ProviderError as error:
             if not self._socket.closed:
                 self._error = error
                 self._socket.abort()
 
-    async def _next(self) -> Input | None:
-        """The next input; None after the last. Keeps the session alive meanwhile. A cancelled read of a channel loses nothing."""
-        while True:
-            try:
-                async with asyncio.timeout(self._codec.keep_alive):
-                    return await anext(self._inputs, None)
-            except TimeoutError:
+    async def _write(self) -> None:
+        async for item in self._inputs:
+            await self._send(self._codec.put(item))
+            self._patience.moved()
+        await self._send(self._codec.end())
+        self._patience.moved()
+
+    async def _keep_alive(self) -> None:
+        while (seconds := self._codec.keep_alive) is not None:
+            left = self._sent + seconds - self._loop.time()
+            if left > 0:
+                await asyncio.sleep(left)
+            else:
+                self._sent = self._loop.time()
                 await self._send(self._codec.idle())
 
     async def _send(self, frames: Iterable[Frame]) -> None:
         for frame in frames:
-            await self._socket.send(frame)
+            if not self._socket.put(frame):
+                await self._socket.send(frame)
+            self._sent = self._loop.time()

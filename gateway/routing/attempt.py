@@ -149,8 +149,13 @@ class Attempt:
         if self._bypass is not None:
             self._passing = passing
 
+    def hears(self, dated: Callable[[float], float | None]) -> None:
+        """`dated`: when what is at that second of its sound was put."""
+        if isinstance(self._watch, Stopwatch):
+            self._watch.dated = dated
+
     def input(self, item: Input, at: float) -> None:
-        """Told of every input as it is put (Channel.watched)."""
+        """Told of every input but sound as it is put (Channel.watch)."""
         owed = self._watch.owed
         self._watch.input(item, at)
         if isinstance(item, Commit | Respond):
@@ -293,7 +298,8 @@ class Attempt:
             self._usage = event
         elif isinstance(event, Finished):
             if watch.unspoken:
-                raise self._failed(Unavailable("finished before everything was spoken", self.target.provider))
+                done = "heard" if self.route.kind == "stt" else "spoken"
+                raise self._failed(Unavailable(f"finished before everything was {done}", self.target.provider))
             self.finished = True
 
     def _sample(

@@ -31,10 +31,11 @@ from gateway.routing.fleet import Fleet
 from gateway.routing.opening import Opening, Recorder
 from gateway.routing.plan import Ejected, Plan
 from gateway.routing.recovery import Recovery, recovery_of
+from gateway.routing.rehearing import Rehearing
 from gateway.routing.respeaking import Respeaking
 from gateway.routing.route import Route, Target
 from gateway.routing.takeover import Takeover
-from gateway.routing.wish import wish_of
+from gateway.routing.wish import why_not, wish_of
 from gateway.telemetry.decisions import Candidate, Decision
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.standing import Standing
@@ -54,7 +55,7 @@ class Answer:
         self,
         attempt: Attempt,
         attempts: list[FailedAttempt],
-        recovery: Recovery | Takeover | Respeaking | None,
+        recovery: Recovery | Takeover | Respeaking | Rehearing | None,
         cost: Callable[[Attempt], float | None],
     ) -> None:
         self._attempt, self._recovery, self._cost = attempt, recovery, cost
@@ -114,6 +115,7 @@ class Engine:
         self._rng, self._unix = rng or random.Random(), unix
         self.boards = Boards(self._rng, ejected)
         self._asides = Asides(self.boards, recorder, self._rng, ledger)
+        self._loop: asyncio.AbstractEventLoop | None = None  # once there is one: asking for it is a system call
 
     def renew(self, routes: Mapping[str, Route], providers: Providers) -> Fleet:
         """From now on these; requests under way keep what they began with. Returns the fleet that serves only those."""
@@ -163,7 +165,12 @@ class Engine:
 
     def can(self, route: Route, request: Request) -> bool:
         """Whether any of its targets that are awake can do all that is asked."""
-        return len(self._fleet.unfit(route, request)) < len(route.targets)
+        wish = wish_of(request, unfit=self._fleet.unfit(route, request))
+        return any(why_not(target, wish, route.policy) is None for target in route.targets)
+
+    def fits(self, route: str, request: Request) -> bool:
+        """The same, by the route's name. Raises NoSuchRoute."""
+        return self.can(self.route(route), request)
 
     async def count(self, route: str, request: ChatRequest) -> tuple[Target, int] | None:
         """The tokens of the prompt and who counted them, if a target of the route can. Raises NoSuchRoute."""
@@ -197,7 +204,9 @@ class Engine:
         route = self.route(name)
         if not route.targets:
             raise NoTargetAwake(route.name, [f"{target}: {why}" for target, why in route.asleep.items()])
-        loop, fleet = asyncio.get_running_loop(), self._fleet
+        loop, fleet = self._loop, self._fleet
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         now = loop.time()
         wish = wish_of(request, region, sticky, fleet.unfit(route, request))
         board = self.boards.of(route, is_whole(request), now)

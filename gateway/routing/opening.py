@@ -72,7 +72,7 @@ class Opening:
 
     __slots__ = (
         "_alone", "_began", "_copies", "_inputs", "_ledger", "_loop", "_providers", "_purpose", "_raced", "_recorder",
-        "_rng", "_said_first", "_tokens", "_whole", "_why", "board", "costs", "decision", "request", "route",
+        "_rng", "_said_first", "_skip", "_tokens", "_whole", "_why", "board", "costs", "decision", "request", "route",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,7 @@ class Opening:
         self.route, self.request = route, request
         self._inputs: Channel[Input] | None = inputs
         self._said_first: list[Input] = []
+        self._skip = 0.0
         self._purpose, self._copies = purpose, 0
         self.decision = decision
         self.board, self._providers, self._recorder, self._rng = board, providers, recorder, rng
@@ -123,10 +124,10 @@ class Opening:
     def inputs(self) -> Channel[Input] | None:
         return self._inputs
 
-    def go_on(self, said: list[Input], index: int) -> None:
-        """From now on, attempts are given these instead of what was put before `index`."""
+    def go_on(self, said: list[Input], index: int, skip: float = 0.0) -> None:
+        """From now on, attempts are given these instead of what was put before `index`, and `skip` seconds less of that."""
         assert self._inputs is not None
-        self._said_first = said
+        self._said_first, self._skip = said, skip
         self._inputs.mark(index)
 
     def launch(self, target: Target, why: Why) -> Attempt:
@@ -141,16 +142,20 @@ class Opening:
             else:
                 bypass = Bypass()
                 events = by(target.model, request, bypass)
+            zero = 0.0
         else:
             inputs = self._inputs = inputs if inputs is not None else Channel()
-            reader = Begun(self._said_first, inputs.reader()) if self._said_first else inputs.reader()
-            events = verb(target.model, self._spoken(target), reader)
+            reader = inputs.reader(skip=self._skip)
+            zero = inputs.before(reader.index) + self._skip
+            given = Begun(self._said_first, reader) if self._said_first else reader
+            events = verb(target.model, self._spoken(target), given)
         # Where nobody else can be asked, to wait longer than usual beats to fail.
         hurried = not self._whole and not self._alone
         first = first_within(route.policy, request, self.board.deadline(now, ticket) if hurried else None)
         tried = Tried(str(target), self._why or why, now - self._began)
         attempt = Attempt(route, target, events, request, first, self._sampled, ticket, tried, self._loop, bypass)
         if inputs is not None:
+            attempt.hears(lambda second: inputs.dated(zero + second))
             for item in self._said_first:
                 attempt.input(item, now)
             inputs.watch(attempt.input)

@@ -19,10 +19,11 @@ from gateway.contract.events import (
     ToolCallDelta,
     Usage,
 )
-from gateway.contract.requests import ChatRequest, ConverseRequest, SpeakRequest
+from gateway.contract.requests import ChatRequest, ConverseRequest, SpeakRequest, TranscribeRequest
 from gateway.routing.attempt import Attempt
 from gateway.routing.continuation import Diverged, Splice, going_on, may_go_on
 from gateway.routing.opening import Opening
+from gateway.routing.rehearing import Rehearing
 from gateway.routing.respeaking import Respeaking
 from gateway.routing.route import Target
 from gateway.routing.takeover import Takeover
@@ -143,11 +144,13 @@ class Recovery:
 
 def recovery_of(
     opening: Opening, attempt: Attempt, targets: Sequence[Target]
-) -> Recovery | Takeover | Respeaking | None:
+) -> Recovery | Takeover | Respeaking | Rehearing | None:
     """None where nothing can be recovered, so that nothing is spent on it."""
     request, policy, inputs = opening.request, opening.route.policy, opening.inputs
     if isinstance(request, SpeakRequest) and policy.mid_stream == "continue" and inputs is not None:
         return Respeaking(opening, attempt, targets, inputs)
+    if isinstance(request, TranscribeRequest) and policy.mid_stream == "continue" and inputs is not None:
+        return Rehearing(opening, attempt, targets, inputs)
     if isinstance(request, ConverseRequest) and policy.mid_stream != "error":
         return Takeover(opening, attempt, targets)
     if not isinstance(request, ChatRequest) or not request.stream or policy.mid_stream == "error":

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.contract.audio import Audio
@@ -35,10 +35,6 @@ from gateway.contract.requests import Cancel, Commit, ConverseRequest, Input, Ki
 
 AUDIBLE = 16
 """A sample from this size on may be heard (-66 dB): below it is what a broken voice sends."""
-
-
-KEPT = 1500
-"""Pieces of sound whose times are known: 30 s of them, as calls have them."""
 
 
 def audible(audio: Audio) -> bool:
@@ -81,7 +77,8 @@ class Stopwatch:
     is there and no partial is wanted, so a target that is ready and then fails can still be left; `silent`: seconds of
     audio in which nothing can be heard, so far (tts) or where an answer should begin (s2s); `worded`: a tts stream was given
     something that has a sound; `mute`: an answer ended (s2s) of which nothing was heard and no tool was called; `answers`: turns
-    that the provider ends are answered without being asked to (s2s); `speaks`: by sound, not by text alone."""
+    that the provider ends are answered without being asked to (s2s); `speaks`: by sound, not by text alone; `dated`: when what is at
+    that second of its sound was put, None where nobody knows."""
 
     kind: Kind
     opened: float
@@ -93,29 +90,27 @@ class Stopwatch:
     mute: bool = False
     answers: bool = True
     speaks: bool = True
+    dated: Callable[[float], float | None] = lambda second: None
     _text: bool = field(default=False)  # tts: text was put since the last Commit
-    _unanswered: int = field(default=0)  # tts, s2s: Commits (and turns the provider ended) not yet answered
-    _put: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=KEPT))  # seconds of sound, and when
+    _unanswered: int = field(default=0)  # Commits (s2s: and turns the provider ended) not yet answered
     _spoke: float | None = field(default=None)  # when what ended the turn was put, where that is told
 
     @property
     def unspoken(self) -> bool:
-        """Whether a Commit of a tts stream, or a turn of a session, was not answered."""
+        """Whether a Commit of a stream, or a turn of a session, was not answered."""
         return self._unanswered > 0
 
     @property
     def owed(self) -> bool:
         """Whether the caller waits for something now."""
-        if self.kind == "tts":
-            return self.asked is not None or self._text or self._unanswered > 0
-        return self.asked is not None or self._unanswered > 0
+        if self.kind == "stt":
+            return self.asked is not None
+        return self.asked is not None or self._unanswered > 0 or (self.kind == "tts" and self._text)
 
     def input(self, item: Input, at: float) -> None:
         """`at`: when it was put; what was put before the attempt opened counts from its opening."""
         at = max(at, self.opened)
-        if isinstance(item, Audio):
-            self._put.append(((self._put[-1][0] if self._put else 0.0) + item.seconds, at))
-        elif self.kind == "tts":
+        if self.kind == "tts":
             if isinstance(item, str) and item.strip():
                 if not self.owed:
                     self.asked = at
@@ -126,6 +121,8 @@ class Stopwatch:
                 self._unanswered += 1
         elif isinstance(item, Respond) or (isinstance(item, Commit) and (item.answer or self.kind == "stt")):
             self._ask(at, self._unanswered + 1)
+            if self.kind == "stt":
+                self._unanswered += 1
         elif isinstance(item, ConverseRequest):
             self.converses(item)
         elif isinstance(item, Cancel) and self.kind == "s2s":
@@ -149,14 +146,17 @@ class Stopwatch:
                 self.asked, self.silent = at if self._unanswered else None, 0.0
             case Transcript(final=True) if self.kind == "stt":
                 self.committed = True
-                return self._first(at) if event.ends_turn else None
+                if not event.ends_turn:
+                    return None
+                self._unanswered = max(0, self._unanswered - 1)
+                return self._first(at)
             case Ready() if self.kind in ("stt", "s2s"):
                 self.committed |= not self.upload
             case TextDelta() if self.kind == "s2s" and not self.speaks:
                 return self._first(at)
             case SpeechEnded(ended) if self.kind in ("stt", "s2s") and self.answers:
-                if self.asked is None and ended is not None:
-                    self._spoke = next((when for seconds, when in self._put if seconds >= ended), None)
+                if self.asked is None and ended is not None and (spoke := self.dated(ended)) is not None:
+                    self._spoke = max(spoke, self.opened)
                 self._ask(at, max(1, self._unanswered))  # it may be the end of a turn that was committed
             case Flushed() if self.kind == "tts":
                 self._unanswered = max(0, self._unanswered - 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.contract.errors import BadRequest
 from gateway.contract.messages import Text
-from gateway.contract.requests import ChatRequest, Request, SpeakRequest, TranscribeRequest
+from gateway.contract.requests import ChatRequest, ConverseRequest, Request, SpeakRequest, TranscribeRequest
 from gateway.routing.route import Policy, Target
 
 CHARACTERS_A_TOKEN = 4
@@ -44,7 +44,7 @@ def wish_of(
         case ChatRequest():
             param = request.untyped[0] if request.untyped else None
             return Wish(None, region, prompt_tokens(request), sticky, unfit, param)
-        case TranscribeRequest() | SpeakRequest():
+        case TranscribeRequest() | SpeakRequest() | ConverseRequest():
             return Wish(request.language, region, 0, sticky, unfit)
     return Wish(None, region, 0, sticky, unfit)
 

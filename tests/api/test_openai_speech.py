@@ -133,7 +133,9 @@ async def test_speakers_and_translations_where_nobody_can_are_a_clear_error(path
 
 async def test_a_language_that_nobody_speaks_is_a_clear_error_with_those_that_are(path: Path) -> None:
     async with listening() as (gateway, there):
-        with pytest.raises(openai.BadRequestError, match="does not speak xx; it speaks af, am, ar") as caught:
+        with pytest.raises(
+            openai.BadRequestError, match="does not know the language 'xx'; it knows af, am, ar"
+        ) as caught:
             await gateway.openai.audio.transcriptions.create(model="listen", file=path, language="xx")
     assert caught.value.param == "language"
     assert not there.received

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -80,6 +81,8 @@ class Ear:
         self.heard: list[float] = []
         """Seconds of audio in each committed turn."""
         self.asked: list[TranscribeRequest] = []
+        self.languages: list[str] = []
+        """Those it says the turns are in, in turn."""
 
     async def transcribe(self, model: str, request: TranscribeRequest, inputs: AsyncIterator[Input]) -> Events:
         self.open += 1
@@ -102,7 +105,8 @@ class Ear:
                             raise text
                         self.heard.append(seconds)
                         seconds = 0.0
-                        yield Transcript(text, final=True, ends_turn=True)
+                        language = self.languages.pop(0) if self.languages else None
+                        yield Transcript(text, final=True, ends_turn=True, language=language)
             yield Finished()
         finally:
             self.open -= 1
@@ -352,8 +356,9 @@ class Scene:
         carried: bool = False,
         others: Sequence[CallRoute] = (),
         apology: str = "",
+        languages: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
-        self._others = others
+        self._others, self._languages = others, languages
         self.ear = stt if isinstance(stt, Ear) else Ear(stt)
         self.mind = llm if isinstance(llm, Mind) else Mind(llm)
         self.voice = tts or Voice()
@@ -384,11 +389,12 @@ class Scene:
         first = {"listen": "ear", "chat": "mind", "say": "voice"}
         routes = {}
         for name, (kind, verb) in kinds.items():
-            targets = [Target(first[name], "one")]
+            targets = [Target(first[name], "one", languages=self._languages.get(first[name], ()))]
             for number, provider in enumerate(self._spare):
                 if hasattr(provider, verb):
                     providers[f"spare{number}"] = provider
-                    targets.append(Target(f"spare{number}", "two"))
+                    spoken = self._languages.get(f"spare{number}", ())
+                    targets.append(Target(f"spare{number}", "two", languages=spoken))
             routes[name] = Route(name, kind, tuple(targets), Policy("priority", retries=0, mid_stream="error"))  # type: ignore[arg-type]
         if self.talker is not None:
             providers["talker"] = self.talker

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+from gateway.calls.transport import PLAYOUT_RATE
+from gateway.contract.audio import Audio
 from gateway.contract.errors import Unavailable
-from gateway.contract.requests import Respond, Truncate
+from gateway.contract.events import (
+    Answered,
+    AudioDelta,
+    Events,
+    Ready,
+    SpeechEnded,
+    SpeechStarted,
+    TextDelta,
+    Transcript,
+)
+from gateway.contract.requests import Cancel, ConverseRequest, Input, Respond, Truncate
 from gateway.routing.route import Switch
-from tests.calls.scene import Scene, Talker
+from tests.calls.scene import Scene, Talker, tone
 from tests.virtual_time import virtual
 
 SAID = "Good morning, what can I do for you today?"
@@ -62,6 +76,49 @@ async def test_speech_over_an_answer_stops_it_and_only_what_was_heard_is_kept() 
         assert scene.talker is not None
         truncated = [item for item in scene.talker.told if isinstance(item, Truncate)]
         assert 0.8 < truncated[0].heard < 1.1
+
+
+class Lingers(Talker):
+    """It is spoken over in mid-answer, and more of that answer comes before its end; the next one is whole."""
+
+    async def converse(self, model: str, request: ConverseRequest, inputs: AsyncIterator[Input]) -> Events:
+        yield Ready()
+        quiet, loud, turns = 0, False, 0
+        async for item in inputs:
+            if not isinstance(item, Audio):
+                self.told.append(item)
+                continue
+            quiet = 0 if any(item.pcm) else quiet + 1
+            if not quiet and not loud:
+                loud = True
+                yield SpeechStarted()
+                if turns == 1:
+                    yield TextDelta(" and what nobody hears")
+                    yield AudioDelta(Audio(tone(1.0, PLAYOUT_RATE, 3000), PLAYOUT_RATE))
+                    yield Answered("cancelled")
+            elif loud and quiet == 10:
+                loud, turns = False, turns + 1
+                yield SpeechEnded()
+                yield Transcript("words", final=True, ends_turn=True)
+                yield TextDelta("The first" if turns == 1 else "The second")
+                yield AudioDelta(Audio(tone(3.0, PLAYOUT_RATE, 3000), PLAYOUT_RATE))
+                if turns == 2:
+                    yield Answered()
+
+
+@virtual
+async def test_what_still_comes_of_an_answer_that_was_spoken_over_is_not_another() -> None:
+    async with Scene(s2s=Lingers(), start="omni") as scene:
+        await scene.speak(0.5)
+        await scene.until("output_audio_buffer.started")
+        await scene.quiet(0.5)
+        await scene.speak(0.5)
+        await scene.until("output_audio_buffer.stopped")
+        ended = [told["response"]["status"] for told in scene.of("response.done")]
+        assert ended == ["cancelled", "completed"]
+        assert [text for role, text in await scene.history() if role == "assistant"][-1] == "The second"
+        assert scene.talker is not None
+        assert sum(isinstance(item, Cancel) for item in scene.talker.told) == 1
 
 
 @virtual

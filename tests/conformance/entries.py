@@ -36,6 +36,7 @@ from tests.conformance.sarvam_entries import SARVAM
 from tests.conformance.soniox_entries import SONIOX
 from tests.conformance.stages import Entry, FakeStage, Scene, in_worker, over_http, over_socket
 from tests.conformance.voices_entries import VOICES
+from tests.evidence import EVIDENCE, rests_on
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour, Fake
 from tests.fakes.deepgram import Deepgram
@@ -235,7 +236,14 @@ ENTRIES = [
     _fake("tts", _TEXT),
     _fake("stt", _SOUND),
     _fake("s2s", _SOUND),
-    _ear("deepgram_flux", deepgram.Provider, Deepgram, "flux-general-en"),
+    Entry(
+        "deepgram_flux",
+        "stt",
+        frozenset(_HEARS),
+        over_socket(deepgram.Provider, Deepgram, _HEARS, "flux-general-en"),
+        "wire",
+        lambda: _SOUND,
+    ),
     Entry(
         "deepgram",
         "stt",
@@ -284,6 +292,9 @@ def playing(*scenes: Scene) -> list[ParameterSet]:
 
 def _marks(entry: Entry) -> list[pytest.MarkDecorator]:
     marks = [getattr(pytest.mark, entry.mark)] if entry.mark else []
+    vendor = entry.name.partition("_")[0].partition("-")[0]
+    if vendor in EVIDENCE:
+        marks.append(rests_on(vendor))
     return [*marks, *(pytest.mark.filterwarnings(each) for each in entry.warns)]
 
 

@@ -246,7 +246,7 @@ async def test_s14_dies_after_40_tokens_and_the_fallback_rejects_prefill(bench: 
 OUTAGE, EVERY, BACK_WITHIN = 60.0, 4.0, 30.0
 
 
-@row(within=5.0, pace=10.0)
+@row(within=5.0, pace=5.0)
 async def test_s15_503_for_60_s_then_healthy(bench: Bench) -> None:
     """A request every 4 s: served by the fallback meanwhile; back on the primary within 30 s of its recovery.
 

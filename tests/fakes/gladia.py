@@ -52,6 +52,7 @@ class Job:
     told: float = 0.0
     utterances: int = 0
     over: bool = False
+    key: str = ""
 
     def wants(self, what: str) -> bool:
         return bool(self.config.get("messages_config", {}).get(f"receive_{what}"))
@@ -82,13 +83,14 @@ class Gladia(Fake):
             status, words = _REFUSED[trouble]
             body = {"timestamp": NOW, "path": "/v2/live", "request_id": "G-1", "statusCode": status, "message": words}
             return status, body, {"retry-after": "2"} if trouble == "rate-limited" else {}
-        if not posted.headers.get("x-gladia-key"):
+        key = posted.headers.get("x-gladia-key")
+        if not key:
             return 401, {"statusCode": 401, "message": _REFUSED["unauthorized"][1]}, {}
         config = orjson.loads(posted.body)
         if posted.path.partition("?")[0] != "/v2/live" or config.get("sample_rate", 16_000) not in RATES:
             return 400, {"statusCode": 400, "message": "sample_rate must be one of the supported ones"}, {}
         name = f"job-{len(self.jobs)}"
-        self.jobs[name] = Job(config, Hearing(config.get("sample_rate", 16_000)))
+        self.jobs[name] = Job(config, Hearing(config.get("sample_rate", 16_000)), key=key)
         address = f"ws://{posted.headers['host']}/v2/live?token={name}"
         return 201, {"id": name, "created_at": NOW, "url": address}, {}
 
@@ -120,7 +122,8 @@ class _Ear:
     async def _sound(self, pcm: bytes) -> None:
         how, job, hearing = self._how, self._job, self._hearing
         if how.trouble in ("bad-audio", "echoes-key"):
-            error = {"status_code": 400, "exception": "BadRequest", "message": "Invalid audio chunk"}
+            shown = job.key if how.trouble == "echoes-key" else ""
+            error = {"status_code": 400, "exception": "BadRequest", "message": f"Invalid audio chunk {shown}"}
             return await self._say("audio_chunk", acknowledged=False, error=error, data=None)
         before = hearing.seconds
         if how.drop_after is not None and before + len(pcm) / 32_000 >= how.drop_after:

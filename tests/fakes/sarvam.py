@@ -280,7 +280,8 @@ class _Streaming(_Ear):
         known = {"unknown", "od-IN", *(f"{each}-IN" for each in LANGUAGES)}
         bad = self._query.get("language-code") not in known or self._how.trouble == "bad-audio"
         if bad:
-            words = "Failed to decode audio" if self._how.trouble == "bad-audio" else "language-code"
+            key = self._session.headers.get("api-subscription-key")
+            words = f"Failed to decode audio {key}" if self._how.trouble == "bad-audio" else "language-code"
             await self._say(type="error", data={"error": words, "code": "invalid_request_error"})
             await self._connection.close(1003)
         return bad

@@ -13,11 +13,13 @@ from assemblyai.streaming.v3 import (
     RealTimeTranscriberOptions,
 )
 
+from tests.evidence import rests_on
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour
 from tests.fakes.routes import pieces, said
 
 pytestmark = [
+    rests_on("assemblyai"),
     pytest.mark.wire,
     pytest.mark.filterwarnings("ignore:ConnectionClosed.code:DeprecationWarning"),  # of the client's own
 ]

@@ -10,11 +10,12 @@ import asyncio
 import pytest
 from cartesia import AsyncCartesia
 
+from tests.evidence import rests_on
 from tests.fakes import speaking
 from tests.fakes.cartesia import Cartesia
 from tests.fakes.routes import RATE, UTTERANCES, pieces, said
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("cartesia")]
 K01 = UTTERANCES[0]
 
 

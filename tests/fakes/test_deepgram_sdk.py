@@ -29,12 +29,17 @@ from deepgram.speak.v1.types import (
     SpeakV1Text,
 )
 
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.deepgram import Deepgram
 from tests.fakes.routes import UTTERANCES, pieces, said
 from tests.fakes.speaking import spoken
 
-pytestmark = [pytest.mark.wire, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # the SDK's use of websockets
+pytestmark = [
+    pytest.mark.wire,
+    rests_on("deepgram"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]  # the SDK's use of websockets
 K01 = UTTERANCES[0]
 
 

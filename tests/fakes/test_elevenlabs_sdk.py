@@ -22,10 +22,11 @@ from websockets.asyncio.client import connect
 
 from gateway.contract.requests import Commit, SpeakRequest
 from providers.elevenlabs import Provider
+from tests.evidence import rests_on
 from tests.fakes.elevenlabs import ElevenLabs
 from tests.fakes.routes import RATE, UTTERANCES, closing, pieces, said, settings, spoken
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("elevenlabs")]
 K01 = UTTERANCES[0]
 
 

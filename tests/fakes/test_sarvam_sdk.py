@@ -20,11 +20,12 @@ from sarvamai.types import (
 
 from gateway.contract.wav import wav_header
 from tests.conformance.speech import recorded, words
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.sarvam import Sarvam
 
 # The SDK connects by websockets' old client.
-pytestmark = [pytest.mark.wire, pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")]
+pytestmark = [pytest.mark.wire, rests_on("sarvam"), pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")]
 PIECE = 6400
 
 

@@ -10,10 +10,11 @@ from soniox.errors import SonioxRealtimeError
 from soniox.types import RealtimeSTTConfig, RealtimeTTSConfig
 
 from tests.conformance.speech import recorded, words
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.soniox import Soniox
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("soniox")]
 
 
 def client(url: str) -> AsyncSonioxClient:

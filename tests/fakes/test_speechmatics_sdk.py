@@ -17,11 +17,12 @@ from speechmatics.rt import (
     TranscriptResult,
 )
 
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.routes import UTTERANCES, pieces, said
 from tests.fakes.speechmatics import Speechmatics
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("speechmatics")]
 K02 = UTTERANCES[1]
 PCM = b"".join(piece.pcm for piece in pieces(K02, quiet=1.2))
 SOUND = AudioFormat(encoding=AudioEncoding.PCM_S16LE, sample_rate=16_000, chunk_size=3200)

@@ -11,12 +11,13 @@ from gateway.contract.errors import Unavailable
 from gateway.contract.events import Transcript
 from gateway.contract.requests import Commit, TranscribeRequest
 from providers import _assemblyai_stt, assemblyai
+from tests.evidence import rests_on
 from tests.fakes import assemblyai as fake
 from tests.fakes.assemblyai import AssemblyAI
 from tests.fakes.base import Behaviour
 from tests.fakes.routes import KEY, RATE, UTTERANCES, closing, finals, heard, pieces, said, settings, text_of
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("assemblyai")]
 K02 = UTTERANCES[1]
 
 

@@ -28,6 +28,7 @@ from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest
 from providers import _cartesia_stt, _cartesia_tts, _cartesia_turns
 from providers._cartesia_errors import Faults
 from providers.cartesia import Provider
+from tests.evidence import rests_on
 from tests.fakes import cartesia as fakes_cartesia
 from tests.fakes import speaking
 from tests.fakes.base import Behaviour
@@ -51,7 +52,7 @@ from tests.fakes.routes import (
     turns,
 )
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("cartesia")]
 K01, K02 = UTTERANCES[:2]
 SERVER = TranscribeRequest(RATE, turns="server")
 

@@ -12,6 +12,7 @@ from gateway.contract.errors import OutOfQuota, ProviderError, RateLimited, Refu
 from gateway.contract.events import Finished, Ready, Usage
 from gateway.contract.requests import Commit, TranscribeRequest
 from providers.deepgram import Provider
+from tests.evidence import rests_on
 from tests.fakes.hearing import Hearing
 from tests.fakes.routes import (
     KEY,
@@ -29,7 +30,7 @@ from tests.fakes.routes import (
 )
 from tests.upstreams import Exchange, Script, Upstream
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("deepgram")]
 K01, K02 = UTTERANCES[:2]
 UPLOAD = TranscribeRequest(RATE, partials=False)
 

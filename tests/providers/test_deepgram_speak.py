@@ -17,12 +17,13 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import Clear, Commit, Input, SpeakRequest
 from gateway.routing.route import Eject
 from providers.deepgram import Provider
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.deepgram import Deepgram
 from tests.fakes.routes import KEY, POLICY, answered, audio_of, closing, inputs, route, said_in_call, settings, spoken
 from tests.fakes.speaking import spoken as tones
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("deepgram")]
 AURA = "aura-2-thalia-en"
 ONE, TWO = "The first of two. ", "And this is the second. "
 RATE = 24_000

@@ -14,6 +14,7 @@ from gateway.contract.errors import ProviderError
 from gateway.contract.events import AnswerEvent, Finished, Ready, SpeechEnded, SpeechStarted, Transcript, Usage
 from gateway.contract.requests import Clear, Commit, Input, TranscribeRequest
 from providers import assemblyai
+from tests.evidence import rests_on
 from tests.fakes import assemblyai as assemblyai_fake
 from tests.fakes.base import Behaviour
 from tests.fakes.routes import (
@@ -32,7 +33,7 @@ from tests.fakes.routes import (
 )
 from tests.providers.ears import EARS, Ear
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("assemblyai", "speechmatics", "gladia")]
 K01, K02 = UTTERANCES[:2]
 SERVER = TranscribeRequest(RATE, turns="server")
 

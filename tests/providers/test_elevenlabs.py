@@ -17,6 +17,7 @@ from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest
 from providers import _elevenlabs_stt
 from providers._elevenlabs_errors import Faults
 from providers.elevenlabs import Provider
+from tests.evidence import rests_on
 from tests.fakes import speaking
 from tests.fakes.base import Behaviour
 from tests.fakes.elevenlabs import ElevenLabs
@@ -40,7 +41,7 @@ from tests.fakes.routes import (
 )
 from tests.upstreams import Exchange, Upstream
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("elevenlabs")]
 K01, K02 = UTTERANCES[:2]
 LIVE, FLASH = "scribe_v2_realtime", "eleven_flash_v2_5"
 SERVER = TranscribeRequest(RATE, turns="server")

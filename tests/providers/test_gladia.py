@@ -11,11 +11,12 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import Commit, TranscribeRequest
 from providers import _gladia_stt
 from providers.gladia import Provider
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.gladia import Gladia
 from tests.fakes.routes import KEY, RATE, UTTERANCES, closing, finals, heard, pieces, said, settings, text_of
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("gladia")]
 K01, K02 = UTTERANCES[:2]
 
 

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from gateway.contract.audio import Audio
+from gateway.contract.channel import Channel
 from gateway.contract.errors import ProviderError, Refused, Unauthorized, Unavailable
 from gateway.contract.events import AudioDelta, Finished, Flushed, Ready, SpeechEnded, SpeechStarted, Transcript, Usage
 from gateway.contract.provider import Secret, Settings
@@ -192,7 +193,7 @@ async def test_a_language_or_a_voice_that_a_target_lacks_is_the_targets_fault() 
             await spoken(provider, "tts-1", *HELLO, request=SpeakRequest(voice="nobody"))
         why = provider.cannot("whisper-1", TranscribeRequest(RATE, "xx-YY"))
         assert why is not None
-        assert why.startswith("it does not speak xx-YY; it speaks af, am, ar, ")
+        assert why.startswith("it does not know the language 'xx-YY'; it knows af, am, ar, ")
         assert provider.cannot("parakeet", TranscribeRequest(RATE, "xx-YY")) is None
 
 
@@ -368,20 +369,19 @@ async def test_a_session_that_lasted_long_enough_is_followed_by_another_at_the_e
     sound = Audio(tone(300, 1.0, RATE).tobytes(), RATE)
     async with fake.running() as url:
         own = Own(Settings("acme", None, KEY), url.replace("ws", "http") + "/v1")
-        inputs = openai_audio_inputs(sound, Commit(), sound, sound, Commit())
+        inputs = Channel[Audio | Commit]()
+        for item in (sound, Commit(), sound, sound, Commit()):
+            inputs.put(item)
+        inputs.close()
         events = [
-            event async for event in listen(own, "gpt-4o-transcribe", TranscribeRequest(RATE), inputs, longest=0.0)
+            event
+            async for event in listen(own, "gpt-4o-transcribe", TranscribeRequest(RATE), inputs.reader(), longest=0.0)
         ]
         await own.aclose()
     assert len(fake.sessions) >= 2
     assert turns(events) == ["one two", "one two three four"]
     assert sum(isinstance(event, Ready) for event in events) == 1
     assert sum(isinstance(event, Finished) for event in events) == 1
-
-
-async def openai_audio_inputs(*items: Audio | Commit) -> AsyncIterator[Audio | Commit]:
-    for item in items:
-        yield item
 
 
 # evidence

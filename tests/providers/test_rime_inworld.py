@@ -15,13 +15,14 @@ from gateway.contract.events import AudioDelta, Finished, Flushed, ProviderEvent
 from gateway.contract.provider import Settings
 from gateway.contract.requests import Cancel, Commit, Input, SpeakRequest
 from providers import inworld, rime
+from tests.evidence import rests_on
 from tests.fakes import speaking
 from tests.fakes.base import Behaviour, Fake
 from tests.fakes.inworld import Inworld
 from tests.fakes.rime import Rime
 from tests.fakes.routes import KEY, answered, audio_of, closing, route, settings, spoken
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("rime", "inworld")]
 MODELS = {"rime": "coda", "inworld": "inworld-tts-1.5-max"}
 both = pytest.mark.parametrize("name", MODELS)
 

@@ -28,11 +28,12 @@ from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest, TranscribeRequest
 from providers.sarvam import Provider
 from tests.conformance.speech import pieces, recorded, words
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.sarvam import Sarvam
 from tests.providers.speech_routes import asked, calling, channel, engine, every, said, say, sound, turns
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("sarvam")]
 HEAR = TranscribeRequest(16_000)
 UPLOAD = TranscribeRequest(16_000, partials=False)
 ONE, TWO = "k01_kokoro_af_heart", "k02_kokoro_am_michael"
@@ -367,9 +368,9 @@ async def test_after_a_cancel_nothing_of_the_old_clause_is_heard_in_the_next() -
 @pytest.mark.parametrize(
     ("request_", "why"),
     [
-        (TranscribeRequest(16_000, "fr-FR"), "it does not hear 'fr-FR'; it hears as-IN, bn-IN"),
+        (TranscribeRequest(16_000, "fr-FR"), "it does not know the language 'fr-FR'; it knows as-IN, bn-IN"),
         (TranscribeRequest(16_000, diarize=True), "it does not tell speakers apart"),
-        (SpeakRequest(language="as-IN"), "it does not speak 'as-IN'; it speaks bn-IN, en-IN"),
+        (SpeakRequest(language="as-IN"), "it does not know the language 'as-IN'; it knows bn-IN, en-IN"),
         (SpeakRequest(speed=3.0), "it speaks at 0.5 to 2 of its speed"),
     ],
 )

@@ -24,11 +24,12 @@ from gateway.contract.provider import Secret, Settings
 from gateway.contract.requests import Cancel, Clear, Commit, Input, SpeakRequest, TranscribeRequest
 from providers.soniox import Provider
 from tests.conformance.speech import pieces, recorded, words
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.soniox import Soniox
 from tests.providers.speech_routes import asked, calling, channel, engine, every, said, say, sound, turns
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("soniox")]
 HEAR = TranscribeRequest(16_000)
 ONE, TWO = "k01_kokoro_af_heart", "k02_kokoro_am_michael"
 

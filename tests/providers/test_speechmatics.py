@@ -11,11 +11,12 @@ from gateway.contract.provider import Settings
 from gateway.contract.requests import Commit, TranscribeRequest
 from providers._speechmatics_stt import Hearing
 from providers.speechmatics import Provider
+from tests.evidence import rests_on
 from tests.fakes.base import Behaviour
 from tests.fakes.routes import KEY, RATE, UTTERANCES, closing, finals, heard, pieces, said, settings, text_of
 from tests.fakes.speechmatics import Speechmatics
 
-pytestmark = pytest.mark.wire
+pytestmark = [pytest.mark.wire, rests_on("speechmatics")]
 K01, K02 = UTTERANCES[:2]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.contract.audio import Audio
+from gateway.contract.channel import Channel
 from gateway.contract.events import Answered, AudioDelta, Ready, SpeechEnded, Transcript
-from gateway.contract.requests import Commit, ConverseRequest
+from gateway.contract.requests import Commit, ConverseRequest, Input
 from gateway.routing.stopwatch import Stopwatch
 from tests.sounds import tone
 
@@ -15,12 +18,20 @@ LOUD = AudioDelta(Audio(tone(300, 0.1, 24_000).tobytes(), 24_000))
 
 def listening(seconds: float) -> Stopwatch:
     """A session that was given so many seconds of sound as it was spoken, from 100 on."""
-    watch = Stopwatch("s2s", 100.0)
+    watch = Stopwatch("s2s", 100.0, dated=spoken(seconds, 0.02))
     watch.converses(ConverseRequest())
     watch.event(Ready(), 100.0)
-    for piece in range(round(seconds / 0.02)):
-        watch.input(Audio.silence(0.02, 16_000), 100.0 + (piece + 1) * 0.02)
     return watch
+
+
+def spoken(seconds: float, piece: float) -> Callable[[float], float | None]:
+    """When each second of sound was put, in pieces, from 100 on."""
+    now = 100.0
+    inputs: Channel[Input] = Channel(clock=lambda: now)
+    for _ in range(round(seconds / piece)):
+        now += piece
+        inputs.put(Audio.silence(piece, 16_000))
+    return inputs.dated
 
 
 def test_it_is_from_the_end_of_speech_and_not_from_when_that_was_noticed() -> None:
@@ -53,8 +64,7 @@ def test_a_turn_that_was_committed_counts_from_its_commit() -> None:
 
 
 def test_a_transcript_too() -> None:
-    watch = Stopwatch("stt", 100.0)
+    watch = Stopwatch("stt", 100.0, dated=spoken(1.0, 1.0))
     watch.event(Ready(), 100.0)
-    watch.input(Audio.silence(1.0, 16_000), 101.0)
     watch.event(SpeechEnded(0.9), 101.5)
     assert watch.event(Transcript("so", final=True, ends_turn=True), 101.6) == pytest.approx(0.6)
