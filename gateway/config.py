@@ -146,6 +146,8 @@ class SwitchRow(_Row):
     back_after: Seconds = 30.0
     slow: SlowRow | None = None
     after: Seconds | None = None
+    spend: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    language: bool = False
 
 
 class CallRow(_Row):

@@ -238,7 +238,8 @@ def _calls(config: Config) -> dict[str, CallRoute]:
     for name, row in config.calls.items():
         assert row.cascaded is not None  # config.py refuses a call without it
         leg, slow = row.cascaded, row.switch.slow
-        switch = Switch(row.switch.on_failure, row.switch.back_after)
+        rule = row.switch
+        switch = Switch(rule.on_failure, rule.back_after, usd=rule.spend, language=rule.language)
         if row.switch.after is not None:
             switch = replace(switch, minutes=row.switch.after / 60)
         if slow is not None:

@@ -86,6 +86,12 @@ class Grant:
             self._meter.owed_tokens.add(count, now)
             self._changed(self.key, self._meter)
 
+    def left_now(self) -> tuple[Left | None, Left | None]:
+        """Of requests, and of tokens: of the key's limits, None where it has none."""
+        if self.key is None or self._meter is None or self._clocks is None:
+            return None, None
+        return self._meter.left(self.key.limits, self._clocks.now())
+
     def charge(self, usd: float) -> None:
         if usd > 0 and self.key is not None and self._meter is not None and self._clocks is not None:
             self._meter.charge(usd, self._clocks.unix())

@@ -51,6 +51,8 @@ from gateway.calls.events import (
     ItemAdded,
     ItemDeleted,
     ItemShown,
+    LimitLeft,
+    LimitsTold,
     Measured,
     Mode,
     Problem,
@@ -98,6 +100,8 @@ class Call:
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.owner: str | None = None
         """The key that may ask for it, by its id."""
+        self.limits: Callable[[], tuple[LimitLeft, ...]] = tuple
+        """What is left of that key's limits."""
         self._active = asyncio.get_running_loop().time()
         self._answered = False  # since the caller's silence was last spoken to
         self.beside: list[Callable[[str], None]] = []
@@ -133,6 +137,8 @@ class Call:
                     told_too(message)
         if isinstance(event, ResponseEnded):
             self._answered = True
+            if limits := self.limits():
+                self.tell(LimitsTold(limits))
         elif isinstance(event, Measured):
             self.lead.measured(event.turn)
         if (told := gateway_codec.encode(event)) is not None:

@@ -226,6 +226,21 @@ class Interrupted:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitLeft:
+    """Of the caller's key. `reset`: seconds until there is more again."""
+
+    name: Literal["requests", "tokens"]
+    limit: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsTold:
+    limits: tuple[LimitLeft, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """A turn's timeline, when its sound begins and when it is done."""
 
@@ -311,6 +326,7 @@ CallEvent = (
     | Silenced
     | Interrupted
     | Measured
+    | LimitsTold
     | Rerouted
     | ModeChanged
     | ModeKept

@@ -17,8 +17,9 @@ from gateway.calls.apology import Apologist
 from gateway.calls.events import Mode, ModeChanged, ModeKept, Problem, SessionChanged
 from gateway.calls.leg import Handover, Leg, Line
 from gateway.calls.timeline import Stage, Turn
-from gateway.calls.transport import FRAME
+from gateway.calls.transport import FRAME, MIC_RATE, PLAYOUT_RATE
 from gateway.contract.errors import GatewayError, Unavailable
+from gateway.contract.requests import ConverseRequest, SpeakRequest, TranscribeRequest
 from gateway.routing.route import CallRoute, Switch
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,10 @@ class Lead:
         self._spent_at: float | None = None  # when the mode it began in has served for as long as it may
         self._spent = False
         self._failures = 0
+        self._paid = 0.0  # US dollars for omni
+        self._foreign = False  # it left the mode it began in for one that speaks the caller's language
         line.trouble, line.leaving = self._trouble, self._leaving
+        line.paid, line.understood = self._pay, self._understood
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -97,7 +101,7 @@ class Lead:
         if mode not in self.modes:
             return False
         if mode != self.leg.mode:
-            self._back_at = None
+            self._back_at, self._foreign = None, False
             self._ask(_Wish(mode, reason))
         return True
 
@@ -153,6 +157,32 @@ class Lead:
             self._ask(_Wish(other, f"{stage} failed: {error}", urgent=True))
         else:
             self._apologist.say()
+
+    def _pay(self, usd: float) -> None:
+        self._paid += usd
+        most, other = self._rules.usd, self._other()
+        if most is not None and self._paid >= most and other is not None and self.leg.mode == "omni":
+            self._spent = True
+            self._ask(_Wish(other, f"omni has cost ${self._paid:.2f}, of the ${most:g} that it may in a call"))
+
+    def _understood(self, language: str) -> None:
+        mode, other = self.leg.mode, self._other()
+        if not self._rules.language or other is None:
+            return
+        if not self._speaks(mode, language) and self._speaks(other, language):
+            self._foreign = other != self._start
+            self._ask(_Wish(other, f"{mode} does not speak {language}"))
+        elif self._foreign and self._speaks(self._start, language):
+            self._foreign = False
+            self._ask(_Wish(self._start, f"it speaks {language}"))
+
+    def _speaks(self, mode: Mode, language: str) -> bool:
+        """As far as the targets declare."""
+        route, fits = self._line.route, self._line.engine.fits
+        if mode == "cascaded":
+            hears = fits(route.stt, TranscribeRequest(MIC_RATE, language))
+            return hears and fits(route.tts, SpeakRequest(PLAYOUT_RATE, language=language))
+        return route.s2s is not None and fits(route.s2s, ConverseRequest(language=language))
 
     def _leaving(self, seconds: float) -> None:
         self._ask(_Wish(self.leg.mode, "its session is about to be dropped"))
@@ -291,6 +321,7 @@ class Lead:
         """The call is of another route. What the client said of its session stays; what was the old route's is the new one's."""
         line, before = self._line, self._line.route
         line.route, self._back_after, self._slow, self._spent = route, route.switch.back_after, 0, False
+        self._paid, self._foreign = 0.0, False
         self._count_minutes()
         if (session := line.session.moved(before, route)) != line.session:
             line.session = session
@@ -299,7 +330,7 @@ class Lead:
 
     def _later(self) -> None:
         """When to try the mode it began in once more: the sooner it failed again, the later."""
-        if self._spent:
+        if self._spent or self._foreign:
             return
         self._back_at = self._now() + self._back_after
         self._back_after = min(self._back_after * 2, 600.0)

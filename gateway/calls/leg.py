@@ -109,6 +109,10 @@ class Line:
     """Told where a stage of the leg failed and nobody else could do it."""
     leaving: Callable[[float], None] = lambda seconds: None
     """Told where the leg's session will be dropped in so many seconds."""
+    paid: Callable[[float], None] = lambda usd: None
+    """Told of each US dollar that a speech-to-speech session costs, as far as its provider says and its price is known."""
+    understood: Callable[[str], None] = lambda language: None
+    """Told of a language that the caller was heard in."""
     chosen_mic: bool = False
     """The mic holds what the client chose to send, not whatever goes on around it: in turns that it commits, all of it counts."""
     names: Names = NAMELESS
@@ -119,6 +123,7 @@ class Line:
         """`text`: what was heard. Of a word or two nobody knows."""
         if language is not None and (self.language is None or len(text) >= TELLING):
             self.language = language
+            self.understood(language)
 
 
 @dataclass(frozen=True, slots=True)

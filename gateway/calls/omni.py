@@ -90,6 +90,7 @@ class Omni:
         self._spare: Turn | None = None  # a turn that waits for the client to ask for its answer
         self._target = ""
         self._used = Usage()  # by the session, as it last said
+        self._cost = 0.0  # of it, in US dollars, as last told
         self._void = 0  # answers that were stopped, of which the session did not yet say that they are over
         self._owed = False  # the caller's last words are not answered
 
@@ -283,6 +284,7 @@ class Omni:
                 if self._utterance is not None and self._utterance.making and not self._void:
                     self._utterance.used(event.minus(self._used))
                 self._used = event
+                self._pay(answer.cost)
             case Answered() if self._void:
                 self._void -= 1
             case Answered(reason):
@@ -297,6 +299,12 @@ class Omni:
                 self._line.leaving(seconds)
             case _:
                 pass
+
+    def _pay(self, usd: float | None) -> None:
+        """`usd`: what the session has cost so far; None if nobody knows."""
+        if usd is not None and usd > self._cost:
+            more, self._cost = usd - self._cost, usd
+            self._line.paid(more)
 
     def _break_off(self, error: GatewayError) -> None:
         """The session failed. What it said already is still heard."""

@@ -20,6 +20,7 @@ from gateway.calls.events import (
     ItemDeleted,
     ItemShown,
     ItemTruncated,
+    LimitsTold,
     PartialHeard,
     Problem,
     Response,
@@ -80,6 +81,12 @@ class RealtimeCodec:
                 yield from _call(response, previous)
             case ResponseBegan() | ResponseSpoke() | ResponseText() | ResponseEnded():
                 yield from self._response(event)
+            case LimitsTold(limits):
+                told = [
+                    {"name": each.name, "limit": each.limit, "remaining": each.remaining, "reset_seconds": each.reset}
+                    for each in limits
+                ]
+                yield {"type": "rate_limits.updated", "rate_limits": told}
             case ResponseAudio(response, pcm) if self._carries:
                 sound = self._sound.get(response.id)
                 if sound is None:

@@ -9,14 +9,15 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
-from gateway.access.grant import paying
+from gateway.access.grant import Grant, paying
+from gateway.access.meter import Left
 from gateway.calls.apology import Apologies
 from gateway.calls.call import Call
 from gateway.calls.cascade import Cascade
 from gateway.calls.commands import Rejected, decode_settings
-from gateway.calls.events import CallEvent, Mode
+from gateway.calls.events import CallEvent, LimitLeft, Mode
 from gateway.calls.history import History
 from gateway.calls.lead import Maker
 from gateway.calls.leg import NAMELESS, CallRules, Line, Names, Opens, TurnModel, Vad
@@ -99,7 +100,8 @@ class Registry:
         given = self.check(session)
         call_id = call_id or new_id("rtc")
         call = self._call(call_id, route, given, transport, names)
-        call.owner = paying().key_id
+        grant = paying()
+        call.owner, call.limits = grant.key_id, lambda: _limits(grant)
         paying().hold()  # the caller's key pays until the call is over
         task = asyncio.create_task(self._run(call), name=f"call {call_id}")
         self._calls[call_id] = (call, task)
@@ -185,6 +187,12 @@ class Registry:
 
 
 _LEGS: dict[Mode, Maker] = {"cascaded": Cascade, "omni": Omni}
+
+
+def _limits(grant: Grant) -> tuple[LimitLeft, ...]:
+    requests, tokens = grant.left_now()
+    named: tuple[tuple[Literal["requests", "tokens"], Left | None], ...] = (("requests", requests), ("tokens", tokens))
+    return tuple(LimitLeft(name, each.limit, each.remaining, each.reset) for name, each in named if each is not None)
 
 
 def _settings_of(route: CallRoute) -> Settings:

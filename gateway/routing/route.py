@@ -104,13 +104,16 @@ class Route:
 class Switch:
     """When a call changes its mode by itself. `on_failure`: the mode it is in can serve no more; `ttft`: an answer took longer
     than so many seconds, `turns` times in a row; `back_after`: seconds after which it goes back to the mode it began in;
-    `minutes`: of the mode it began in, after which it goes on in the other for good."""
+    `minutes`: of the mode it began in, after which it goes on in the other for good; `usd`: US dollars that omni may cost in one
+    call; `language`: the caller is heard in a language that the mode does not speak and the other does."""
 
     on_failure: bool = True
     back_after: float = 30.0
     ttft: float | None = None
     turns: int = 3
     minutes: float | None = None
+    usd: float | None = None
+    language: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from gateway.contract.requests import (
 from gateway.routing.engine import Engine
 from gateway.routing.route import CallRoute, Policy, Route, Switch, Target
 from gateway.telemetry.decisions import Decision
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.sample import Sample
 
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -357,8 +358,9 @@ class Scene:
         others: Sequence[CallRoute] = (),
         apology: str = "",
         languages: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        ledger: Ledger | None = None,
     ) -> None:
-        self._others, self._languages = others, languages
+        self._others, self._languages, self._ledger = others, languages, ledger
         self.ear = stt if isinstance(stt, Ear) else Ear(stt)
         self.mind = llm if isinstance(llm, Mind) else Mind(llm)
         self.voice = tts or Voice()
@@ -398,9 +400,10 @@ class Scene:
             routes[name] = Route(name, kind, tuple(targets), Policy("priority", retries=0, mid_stream="error"))  # type: ignore[arg-type]
         if self.talker is not None:
             providers["talker"] = self.talker
-            routes["talk"] = Route("talk", "s2s", (Target("talker", "one"),), Policy("priority", retries=0))
+            talker = Target("talker", "one", languages=self._languages.get("talker", ()))
+            routes["talk"] = Route("talk", "s2s", (talker,), Policy("priority", retries=0))
         self.stage = Stage(audio_in_events=self._carried)
-        self.engine = Engine(routes, providers, self)
+        self.engine = Engine(routes, providers, self, ledger=self._ledger)
         self.registry = Registry(self.engine, lambda: self._vad, self._turn_model, self._rules)
         others = {route.name: route for route in self._others}
         names = Names(call=others.get)
