@@ -29,7 +29,7 @@ models: .venv/.local ## pull the model weights (about 260 MB, once)
 	@$(BIN)/trunkline models pull
 
 system-packages: ## the programs the tests use, by apt where that is allowed
-	@scripts/system-packages redis-server chromium nodejs npm
+	@scripts/system-packages redis-server chromium coturn nodejs npm
 
 format: ## ruff, in place
 	@$(BIN)/ruff format .

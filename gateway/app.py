@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from gateway.access.access import Access
 from gateway.access.grant import paying
+from gateway.access.relays import Relays
 from gateway.access.secrets import Secrets
 from gateway.api import (
     chat,
@@ -115,7 +116,12 @@ def create_app(
     live = Reload(config, loaded, renew)
     closing = AsyncExitStack()
     secrets = Secrets(access.unix)
-    calls = _Calls(config, lambda: live.loaded.calls, engine, metrics, host, store, secrets) if loaded.calls else None
+    relays = loaded.relays
+    calls = (
+        _Calls(config, lambda: live.loaded.calls, engine, metrics, host, store, secrets, relays)
+        if loaded.calls
+        else None
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -186,6 +192,7 @@ class _Calls:
         host: str,
         directory: state.Directory,
         secrets: Secrets,
+        relays: Relays,
     ) -> None:
         from gateway.api import calls
         from gateway.api.front_socket import SERVING
@@ -205,7 +212,7 @@ class _Calls:
         metrics.count_calls(lambda: len(self._registry))
         self.sockets: Mapping[str, Any] = SERVING
         """How WebSockets are served: uvicorn's settings."""
-        self.router = calls.router(self._registry, self._webrtc, engine.routes, routes, metrics, secrets)
+        self.router = calls.router(self._registry, self._webrtc, engine.routes, routes, metrics, secrets, relays)
 
     async def warm(self) -> None:
         with suppress(GatewayError):  # told again by the first turn that asks

@@ -35,6 +35,8 @@ def _share(value: object) -> float:
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
+_RELAY = r"^(turns?:[A-Za-z0-9.\-\[\]:]+(\?transport=(udp|tcp))?|stuns?:[A-Za-z0-9.\-\[\]:]+)$"
+"""RFC 7064, RFC 7065."""
 
 
 def _port_range(value: object) -> tuple[int, int]:
@@ -163,12 +165,19 @@ class CallRow(_Row):
     apology: Annotated[str, Field(max_length=300)] = "Sorry, I cannot answer right now. One moment, please."
 
 
+class RelaysRow(_Row):
+    urls: Annotated[list[Annotated[str, Field(pattern=_RELAY)]], Field(min_length=1, max_length=8)]
+    secret: str | None = None
+    ttl: Annotated[Seconds, Field(ge=60.0, le=3600.0)] = 3600.0
+
+
 class MediaRow(_Row):
     """`addresses`: offered to callers (default: the bind address when that is loopback, else the interfaces)."""
 
     addresses: list[str] = Field(default_factory=list)
     announce: str | None = None
     ports: Ports | None = None
+    relays: RelaysRow | None = None
 
 
 class PriceRow(_Row):

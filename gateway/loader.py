@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.access.relays import Relays
 from gateway.config import BadConfig, Config, PolicyRow, PriceRow, Problem, ProviderRow, RouteRow, TargetRow
 from gateway.contract.provider import (
     Embedder,
@@ -27,6 +29,8 @@ from gateway.contract.weights import Weights
 from gateway.routing.route import CallRoute, Eject, Policy, Probing, Route, Switch, Target
 from gateway.telemetry.prices import FREE, MILLION, Price, Table, read_table
 
+log = logging.getLogger(__name__)
+
 SERVES: Mapping[Kind, type] = MappingProxyType(
     {"llm": LanguageModel, "stt": SpeechToText, "tts": TextToSpeech, "s2s": SpeechToSpeech, "embed": Embedder}
 )
@@ -43,6 +47,7 @@ class Loaded:
     settings: Mapping[str, Settings] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By target; one whose price nobody knows is not in it."""
+    relays: Relays = field(default_factory=Relays)
 
     def weights(self) -> tuple[Weights, ...]:
         """What `trunkline models pull` fetches for these routes, asleep or not."""
@@ -96,11 +101,27 @@ def load(config: Config, env: Mapping[str, str], before: Loaded | None = None) -
     table = read_table(_own_table(env))
     used = {target for route in routes.values() for target in (*route.targets, *route.shadows)}
     prices = _prices(config, used, built, table, problems)
+    relays = _relays(config, env, problems)
     if problems:
         raise BadConfig(problems)
     providers = {name: b.provider for name, b in built.items() if b.provider is not None}
     settings = {name: b.settings for name, b in built.items() if b.settings is not None}
-    return Loaded(providers, routes, _calls(config), settings, prices)
+    return Loaded(providers, routes, _calls(config), settings, prices, relays)
+
+
+def _relays(config: Config, env: Mapping[str, str], problems: list[Problem]) -> Relays:
+    """Without TURN where its secret is of an environment that does not have it."""
+    row = config.media.relays
+    if row is None:
+        return Relays()
+    secret, unset = _resolve(row.secret, env)
+    urls = row.urls
+    if unset is not None:
+        log.warning("media.relays: %s, so that no TURN server is told to callers", unset)
+        urls = [url for url in urls if url.startswith("stun")]
+    elif any(url.startswith("turn") for url in urls) and not secret:
+        problems.append(config.problem(("media", "relays"), "turn: needs the secret that the TURN server has"))
+    return Relays(tuple(urls), secret or "", int(row.ttl))
 
 
 def _own_table(env: Mapping[str, str]) -> Path | None:

@@ -37,12 +37,12 @@ class Secret:
 
 class Secrets:
     def __init__(self, unix: Callable[[], float] = time.time) -> None:
-        self._unix = unix
+        self.unix = unix
         self._known: dict[bytes, Secret] = {}
 
     def make(self, key_id: str | None, route: str, session: Mapping[str, Any], seconds: int) -> tuple[str, Secret]:
         """What the client shows, and what it stands for. Raises LimitReached."""
-        now = self._unix()
+        now = self.unix()
         self._known = {digest: each for digest, each in self._known.items() if each.expires > now}
         if len(self._known) >= MOST:
             soonest = min(each.expires for each in self._known.values())
@@ -56,6 +56,6 @@ class Secrets:
         secret = self._known.get(digest_of(shown)) if len(shown) <= SHOWN_LONGEST else None
         if secret is None:
             raise KeyRefused("this client secret is none that the gateway knows, or it has expired")
-        if secret.expires <= self._unix():
+        if secret.expires <= self.unix():
             raise KeyRefused("this client secret has expired")
         return secret

@@ -2,7 +2,7 @@
 
     WS     /v1/realtime                     a call without WebRTC: see realtime.py
     POST   /v1/realtime/client_secrets      a key for one browser: see client_secrets.py
-    GET    /v1/realtime/ice_servers         what a browser should be told beside it: nothing, now
+    GET    /v1/realtime/ice_servers         what a browser should be told beside it: STUN and TURN servers, with credentials
     POST   /v1/realtime/calls               an offer; 201, the answer, and where the call is
     PATCH  /v1/realtime/calls/{id}          more candidates (application/trickle-ice-sdpfrag)
     DELETE /v1/realtime/calls/{id}          hang up; so does POST .../hangup
@@ -28,6 +28,7 @@ from fastapi import APIRouter
 from starlette.routing import Route as Path
 from starlette.routing import WebSocketRoute
 
+from gateway.access.relays import Relays
 from gateway.access.secrets import Secrets
 from gateway.api.call_routes import CallRoutes, call_of
 from gateway.api.client_secrets import ClientSecrets, bound, secret_of
@@ -36,7 +37,7 @@ from gateway.api.errors import Failure
 from gateway.api.exchange import Endpoint, Exchange, Watch
 from gateway.api.fields import read_object
 from gateway.api.form import read_form
-from gateway.api.realtime import Realtime
+from gateway.api.realtime import Realtime, foreign
 from gateway.calls.call import Call
 from gateway.calls.events import Mode
 from gateway.calls.gateway_codec import turn_json
@@ -58,10 +59,19 @@ def router(
     calls: Callable[[], Mapping[str, CallRoute]],
     watch: Watch | None = None,
     secrets: Secrets | None = None,
+    relays: Relays | None = None,
 ) -> APIRouter:
     """`routes`: the engine's; `calls`: the routes of kind call, as they are now."""
+    relays = relays or Relays()
     known, secrets = CallRoutes(routes, calls), secrets or Secrets()
-    served, made = Calls(registry, webrtc, known, secrets), ClientSecrets(registry, known, secrets)
+    served, made = Calls(registry, webrtc, known, secrets), ClientSecrets(registry, known, secrets, relays)
+
+    async def ice_servers(exchange: Exchange) -> None:
+        await exchange.read(BODY_LIMIT)
+        if exchange.grant.key is None and foreign(exchange.scope):
+            raise BadRequest("pages of other sites are told no relays where no keys are asked for", status=403)
+        told = {"ice_servers": relays.servers(secrets.unix())}
+        await exchange.reply(200, orjson.dumps(told), headers=((b"cache-control", b"no-store"),))
 
     def path(path: str, name: str, accepts: str = "", **handlers: Callable[[Exchange], Awaitable[None]]) -> Path:
         async def handle(exchange: Exchange) -> None:
@@ -75,7 +85,7 @@ def router(
         routes=[
             WebSocketRoute("/v1/realtime", Realtime(registry, known, secrets, watch), name="realtime"),
             path("/v1/realtime/client_secrets", "client_secrets", POST=made.make),
-            path("/v1/realtime/ice_servers", "ice_servers", GET=_no_ice_servers),
+            path("/v1/realtime/ice_servers", "ice_servers", GET=ice_servers),
             path("/v1/realtime/calls", "calls", _SDP, POST=served.offer),
             path("/v1/realtime/calls/{call_id}", "call", PATCH=served.trickle, DELETE=served.hang_up),
             path("/v1/realtime/calls/{call_id}/hangup", "call_hangup", POST=served.hang_up),
@@ -173,12 +183,6 @@ class Calls:
 
     async def _call(self, exchange: Exchange) -> Call:
         return await call_of(self._registry, exchange.scope["path_params"]["call_id"], exchange.grant)
-
-
-async def _no_ice_servers(exchange: Exchange) -> None:
-    """Calls need none: the answer names every address of the gateway's."""
-    await exchange.read(BODY_LIMIT)
-    await exchange.reply(200, b'{"ice_servers":[]}')
 
 
 def _model(exchange: Exchange, session: dict[str, Any] | None) -> str | None:

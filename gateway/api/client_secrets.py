@@ -1,7 +1,9 @@
 """`POST /v1/realtime/client_secrets`: a server makes a key for one browser, for one kind of session and a few minutes.
 
     {"expires_after": {"anchor": "created_at", "seconds": 600}, "session": {"type": "realtime", "model": "agent"}}
-    -> {"value": "ek_...", "expires_at": 1785217650, "session": {...}}
+    -> {"value": "ek_...", "expires_at": 1785217650, "session": {...}, "ice_servers": [...]}
+
+`ice_servers` is there where routes.yaml names relays.
 
 It opens WebSockets and WebRTC calls with that session, as many as its key may until it expires, and is good for nothing else.
 """
@@ -12,6 +14,7 @@ import orjson
 from starlette.types import Scope
 
 from gateway.access.grant import Grant
+from gateway.access.relays import Relays
 from gateway.access.secrets import LONGEST, PREFIX, SHORTEST, USUAL, Secret, Secrets
 from gateway.api.call_routes import CallRoutes
 from gateway.api.exchange import Exchange
@@ -25,8 +28,8 @@ LONGEST_NAME = 256
 
 
 class ClientSecrets:
-    def __init__(self, registry: Registry, routes: CallRoutes, secrets: Secrets) -> None:
-        self._registry, self._routes, self._secrets = registry, routes, secrets
+    def __init__(self, registry: Registry, routes: CallRoutes, secrets: Secrets, relays: Relays) -> None:
+        self._registry, self._routes, self._secrets, self._relays = registry, routes, secrets, relays
 
     async def make(self, exchange: Exchange) -> None:
         """Whatever a connection made with it could be refused for is found now."""
@@ -42,6 +45,8 @@ class ClientSecrets:
         told = self._registry.described(route, session)
         value, secret = self._secrets.make(grant.key_id, route.name, session, seconds)
         answer = {"value": value, "expires_at": int(secret.expires), "session": {**told, "expires_at": 0}}
+        if servers := self._relays.servers(self._secrets.unix()):
+            answer["ice_servers"] = servers
         await exchange.reply(200, orjson.dumps(answer), headers=((b"cache-control", b"no-store"),))
 
 

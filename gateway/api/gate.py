@@ -25,7 +25,7 @@ from gateway.api.shown import key_shown
 from gateway.api.socket_errors import refuse
 from gateway.contract.errors import BadRequest, GatewayError, KeyRefused
 
-SECRET_PATHS = frozenset({"/v1/realtime", "/v1/realtime/calls"})
+SECRET_PATHS = frozenset({"/v1/realtime", "/v1/realtime/calls", "/v1/realtime/ice_servers"})
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics"})
 SMALL = 1 << 16
 """Bytes of a refused request's body that are read to keep its connection; larger ones end with it."""

@@ -172,7 +172,9 @@ _CALLS: Json = {
             },
         },
     },
-    "/v1/realtime/ice_servers": _get("ICE servers for a call: none, now."),
+    "/v1/realtime/ice_servers": _get(
+        "ICE servers for a call (STUN, and TURN with credentials that end), where routes.yaml names any."
+    ),
     "/v1/realtime/calls": {
         "post": {
             "summary": "An offer of WebRTC (WHIP, or OpenAI's form).",

@@ -45,7 +45,7 @@ class Realtime:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if paying().key is None and _foreign(scope):
+        if paying().key is None and foreign(scope):
             await send({"type": "websocket.close", "code": 1008})
             return
         if self._watch is not None:
@@ -117,7 +117,7 @@ def _query(scope: Scope) -> Mapping[str, str]:
     return {name: values[0] for name, values in given.items()}
 
 
-def _foreign(scope: Scope) -> bool:
+def foreign(scope: Scope) -> bool:
     """Whether a page of another site asks. Programs send no Origin; pages of this machine may."""
     headers = dict(scope["headers"])
     origin = headers.get(b"origin")

@@ -59,6 +59,8 @@ export class Call extends EventTarget {
     for (const track of mic.getTracks()) pc.addTrack(track, mic);
     this.#listen(pc.createDataChannel("oai-events"), "oai");
     this.#gateway = this.#listen(pc.createDataChannel("gateway"), "gateway");
+    pc.setConfiguration({ iceServers: await iceServers() });
+    if (this.state === "over") return undefined;
     await pc.setLocalDescription(await pc.createOffer());
     await gathered(pc);
     if (this.state === "over") return undefined;
@@ -197,6 +199,15 @@ const MICROPHONE = {
   NotReadableError: "The microphone is there but could not be opened: another program may be holding it.",
   AbortError: "The microphone could not be started. Try again.",
 };
+
+/** Those the gateway names; none where it cannot say, since most callers need none. */
+async function iceServers() {
+  try {
+    return (await (await ask("/v1/realtime/ice_servers")).json()).ice_servers;
+  } catch {
+    return [];
+  }
+}
 
 /** Resolves when all addresses are in the offer, or after a second with those that are. */
 function gathered(pc) {

@@ -7,10 +7,11 @@ async with guarded(tmp_path, Limits(requests=3)) as gateway:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -71,14 +72,19 @@ def made(limits: Limits = UNLIMITED, routes: Sequence[str] = ("*",), name: str =
 
 @asynccontextmanager
 async def guarded(
-    folder: Path, limits: Limits = UNLIMITED, routes: Sequence[str] = ("*",), more: Sequence[Key] = ()
+    folder: Path,
+    limits: Limits = UNLIMITED,
+    routes: Sequence[str] = ("*",),
+    more: Sequence[Key] = (),
+    written: str = ROUTES,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Guarded]:
-    """`more`: other keys than the first."""
+    """`more`: other keys than the first; `written`: routes.yaml."""
     shown, key = made(limits, routes)
     file, clock = KeyFile(folder / "keys.json"), Clock()
     file.change(lambda _: [key, *more])
     access = Access(file, now=lambda: clock.now, unix=lambda: clock.unix)
-    config = parse(ROUTES, "routes.yaml")
-    app = create_app(config, load(config, {}), access=access)
+    config = parse(written, "routes.yaml")
+    app = create_app(config, load(config, env), access=access)
     async with serving(app, **SERVING) as server, plain_http(base_url=server.url, trust_env=False, timeout=30) as http:
         yield Guarded(server.url, http, shown, file, clock, access)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from gateway.access.relays import Relays
 from gateway.api import calls, errors
 from gateway.api.front_socket import SERVING
 from gateway.calls.leg import CallRules
@@ -92,6 +93,7 @@ async def call_gateway(
     directory: Directory | None = None,
     s2s: Talker | None = None,
     rules: CallRules | None = None,
+    relays: Relays | None = None,
 ) -> AsyncIterator[CallGateway]:
     """Routes: `agent` and `other` of kind call, `omni` of it too, `drowsy` whose tts has no target, and what they are made of."""
     ear, mind, voice, talker = Ear(list(stt)), Mind(list(llm)), Singer(), s2s or Talker()
@@ -113,7 +115,7 @@ async def call_gateway(
     webrtc = WebRtc(Media(), "127.0.0.1", gone_after=1.0)
     app = FastAPI()
     errors.install(app)
-    app.include_router(calls.router(registry, webrtc, routes, lambda: called))
+    app.include_router(calls.router(registry, webrtc, routes, lambda: called, relays=relays))
     try:
         async with serving(app, **SERVING) as server:
             yield CallGateway(server.url, registry, webrtc, ear, mind, voice, talker)

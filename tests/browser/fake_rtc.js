@@ -12,6 +12,9 @@ window.RTCPeerConnection = class extends EventTarget {
     window.peer = this;
   }
 
+  setConfiguration(settings) {
+    this.settings = settings;
+  }
   addTrack(track) {
     this.track = track;
   }

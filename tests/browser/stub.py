@@ -50,6 +50,7 @@ class Stub:
     chat_error: tuple[int, str] | None = None
     cut: bool = False
     call_error: tuple[int, str] | None = None
+    ice_servers: list[dict[str, Any]] = field(default_factory=lambda: [{"urls": ["stun:stun.example.org"]}])
     chats: list[dict[str, Any]] = field(default_factory=list)
     left: int = 0
     offers: list[str] = field(default_factory=list)
@@ -84,6 +85,10 @@ def build(stub: Stub) -> FastAPI:
             return refusal(*stub.chat_error)
         headers = {"x-trunkline-target": "local_llm/smollm2"}
         return StreamingResponse(answer(stub), media_type="text/event-stream", headers=headers)
+
+    @app.get("/v1/realtime/ice_servers")
+    async def ice_servers() -> Response:
+        return JSONResponse({"ice_servers": stub.ice_servers})
 
     @app.post("/v1/realtime/calls")
     async def call(request: Request) -> Response:

@@ -35,11 +35,12 @@ def sent(page: Page) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_call_offers_the_microphone_and_both_channels_and_no_ice_server(called: Page, stub: Stub) -> None:
+def test_a_call_offers_the_microphone_and_both_channels_and_knows_the_relays(called: Page, stub: Stub) -> None:
     assert stub.offers == ["v=0 offer"]
     expect(called.locator("#call-empty")).to_have_text("Listening. Say something.")
     assert called.evaluate("Object.keys(window.peer.channels)") == ["oai-events", "gateway"]
-    assert called.evaluate("[window.peer.track.kind, window.peer.settings]") == ["audio", None]
+    relays = {"iceServers": stub.ice_servers}
+    assert called.evaluate("[window.peer.track.kind, window.peer.settings]") == ["audio", relays]
 
 
 def test_partials_are_revised_in_place_and_the_final_text_replaces_them(called: Page) -> None:
