@@ -13,12 +13,17 @@ from gateway.routing.route import CallRoute
 
 
 def heard_by(line: Line, route: CallRoute) -> tuple[str, TranscribeRequest]:
-    """The stt route, and what is asked of it. In a session of nothing else, the client says more of what it is to hear."""
+    """The stt route, and what is asked of it. In a session of nothing else, the client says more of what it is to hear; in one that
+    answers, a language that nobody of the route hears is no reason to hear nothing."""
     wanted = line.session.settings.audio.input.transcription
-    if line.session.answers or wanted is None:
-        return route.stt, TranscribeRequest(MIC_RATE, route.language)
-    stt = (line.names.stt(wanted.model) if wanted.model else None) or route.stt
+    usual = TranscribeRequest(MIC_RATE, route.language)
+    if wanted is None:
+        return route.stt, usual
     language = wanted.language or route.language
+    if line.session.answers:
+        hinted = replace(usual, language=language)
+        return route.stt, hinted if line.engine.fits(route.stt, hinted) else usual
+    stt = (line.names.stt(wanted.model) if wanted.model else None) or route.stt
     return stt, TranscribeRequest(MIC_RATE, language, wanted.prompt, keywords=tuple(wanted.keywords or ()))
 
 

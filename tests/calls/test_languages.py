@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.calls.scene import Ear, Scene, Voice
 from tests.virtual_time import virtual
 
@@ -40,3 +42,22 @@ async def test_where_the_ears_tell_nothing_any_voice_will_do() -> None:
     languages = {"voice": ("en",), "spare0": ("hi",)}
     async with Scene(multilingual(), ["One."], spare=[Voice()], languages=languages) as scene:
         assert await turns(scene, 1) == ["voice/one"]
+
+
+def said_to_be(language: str) -> dict[str, Any]:
+    transcription = {"model": "whisper-1", "language": language}
+    return {"type": "realtime", "audio": {"input": {"transcription": transcription}}}
+
+
+@virtual
+async def test_the_language_that_the_session_names_is_the_one_that_is_listened_for() -> None:
+    async with Scene(["hello"], ["One."], session=said_to_be("hi"), languages={"ear": ("en", "hi")}) as scene:
+        await turns(scene, 1)
+        assert [asked.language for asked in scene.ear.asked] == ["hi"]
+
+
+@virtual
+async def test_one_that_nobody_hears_is_not_asked_for() -> None:
+    async with Scene(["hello"], ["One."], session=said_to_be("ta"), languages={"ear": ("en", "hi")}) as scene:
+        assert await turns(scene, 1) == ["voice/one"]
+        assert [asked.language for asked in scene.ear.asked] == [None]
