@@ -101,7 +101,9 @@ async def run(times: int) -> int:
     usual = told("the cascade's own latency", alone)
     over = told("the gap after a killed session", gaps) - usual
     told("back in omni mode after", back)
-    print(f"{over * 1000:+.0f} ms over the cascade's own: {'within' if over <= BAR else 'over'} the bar of {BAR * 1000:.0f} ms")
+    print(
+        f"{over * 1000:+.0f} ms over the cascade's own: {'within' if over <= BAR else 'over'} the bar of {BAR * 1000:.0f} ms"
+    )
     return 0 if over <= BAR else 1
 
 
