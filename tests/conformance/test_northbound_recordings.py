@@ -159,7 +159,8 @@ async def test_the_client_is_told_what_theirs_was(name: str, tmp_path: Path) -> 
     )  # but for an answer's leading silence, which would only make the caller wait
     lead = np.frombuffer(sound(theirs)[: len(sound(theirs)) - len(sound(ours))], np.int16)
     assert not (abs(lead) > 100).any()
-    assert [each["transcript"] for each in ours if kind(each) == f"{HEARD}completed"] == [
+    # A transcription that failed at the provider (Azure's) is told as one without words.
+    assert [each["transcript"] for each in ours if kind(each) == f"{HEARD}completed" and each["transcript"]] == [
         each["transcript"] for each in theirs if kind(each) == f"{HEARD}completed"
     ]
     assert [each["response"]["status"] for each in ours if kind(each) == "response.done"] == [
