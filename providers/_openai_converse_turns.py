@@ -19,11 +19,12 @@ REMEMBERED = 64
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """`id`: of its item, None before there is one; `text`: what was heard so far; `over`: and no more will be."""
+    """`id`: of its item, None before there is one; `text`: what was heard so far; `over`: and no more will be; `lost`: it could not be written down."""
 
     id: str | None = None
     text: str = ""
     over: bool = False
+    lost: bool = False
 
 
 class Turns:
@@ -82,7 +83,7 @@ class Turns:
                 turn.text = str(said.get("transcript") or "")
                 turn.over = said.get("status") != "in_progress"  # xAI says it of parts, too
             case "failed":
-                turn.text, turn.over = "", True
+                turn.text, turn.over, turn.lost = "", True, True
         if turn is self._turns[0] and not turn.over and (text := turn.text.strip()):
             yield Transcript(text)
 
@@ -92,7 +93,7 @@ class Turns:
             turn = self._turns.popleft()
             if turn.id is not None:
                 self._known.append(turn.id)
-            yield Transcript(turn.text.strip(), final=True, ends_turn=True)
+            yield Transcript(turn.text.strip(), final=True, ends_turn=True, lost=turn.lost)
 
     def _unnamed(self) -> _Turn:
         return next(turn for turn in self._turns if turn.id is None)

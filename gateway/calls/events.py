@@ -91,7 +91,7 @@ class TurnTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionLost:
-    """No target could say what the caller said in this turn."""
+    """Nobody could say what the caller said in this turn; in omni mode it was understood all the same."""
 
     item_id: str
     message: str

@@ -21,6 +21,7 @@ from gateway.calls.events import (
     Rerouted,
     SpeechBegan,
     SpeechStopped,
+    TranscriptionLost,
     TurnCommitted,
     TurnTranscribed,
 )
@@ -374,7 +375,10 @@ class Omni:
             turn.timeline.mark("stt_final")
             self._line.heard_in(event.language, turn.text)
             self._line.history.said(turn.item_id, turn.text)
-            self._line.tell(TurnTranscribed(turn.item_id, turn.text, turn.seconds))
+            if event.lost and not turn.text:
+                self._line.tell(TranscriptionLost(turn.item_id, f"{self._target} could not write down what was said"))
+            else:
+                self._line.tell(TurnTranscribed(turn.item_id, turn.text, turn.seconds))
 
     # answers
 

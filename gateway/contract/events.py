@@ -59,7 +59,8 @@ class Transcript:
     """What was said. Not final: replaces the turn's earlier non-final text. Final: will not change, and the next begins after it.
 
     `ends_turn`: the last of its turn. Every Commit is answered by exactly one final Transcript with it (its text may be
-    empty); a provider that decides turns itself sets it where it decided.
+    empty); a provider that decides turns itself sets it where it decided. `lost`: of a speech-to-speech session that understood the
+    turn and could not write it down.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Transcript:
     words: tuple[Word, ...] = ()
     language: str | None = None
     speaker: str | None = None
+    lost: bool = False
 
 
 JOINT = b"\n\ndata: "

@@ -67,7 +67,8 @@ class Client:
                 await self._socket.send(orjson.dumps(line.data).decode())
             elif kind(line.data) in WAITED_FOR:
                 had[kind(line.data)] += 1
-        had[f"{HEARD}completed"] += sum(kind(line.data) == f"{HEARD}completed" for line in lines)
+        for each in (f"{HEARD}completed", f"{HEARD}failed"):
+            had[each] += sum(kind(line.data) == each for line in lines)
         await self.until(had)
 
 
@@ -159,9 +160,11 @@ async def test_the_client_is_told_what_theirs_was(name: str, tmp_path: Path) -> 
     )  # but for an answer's leading silence, which would only make the caller wait
     lead = np.frombuffer(sound(theirs)[: len(sound(theirs)) - len(sound(ours))], np.int16)
     assert not (abs(lead) > 100).any()
-    # A transcription that failed at the provider (Azure's) is told as one without words.
-    assert [each["transcript"] for each in ours if kind(each) == f"{HEARD}completed" and each["transcript"]] == [
+    assert [each["transcript"] for each in ours if kind(each) == f"{HEARD}completed"] == [
         each["transcript"] for each in theirs if kind(each) == f"{HEARD}completed"
+    ]
+    assert [kind(each) for each in ours if kind(each) == f"{HEARD}failed"] == [
+        kind(each) for each in theirs if kind(each) == f"{HEARD}failed"
     ]
     assert [each["response"]["status"] for each in ours if kind(each) == "response.done"] == [
         each["response"]["status"] for each in theirs if kind(each) == "response.done"
