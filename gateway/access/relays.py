@@ -15,8 +15,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Relays:
-    """`urls`: `turn:`, `turns:` and `stun:`; `ttl`: seconds that credentials are good for: a relay asks for them when it is
-    begun, and again each ten minutes of a call."""
+    """`urls`: `turn:`, `turns:` and `stun:`; `ttl`: seconds that credentials are good for; a call shows them when it begins, and
+    with every refresh of what the relay holds for it."""
 
     urls: tuple[str, ...] = ()
     secret: str = field(default="", repr=False)
