@@ -19,7 +19,8 @@ REMEMBERED = 64
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """`id`: of its item, None before there is one; `text`: what was heard so far; `over`: and no more will be; `lost`: it could not be written down."""
+    """`id`: of its item, None before there is one; `text`: what was heard so far; `over`: and no more will be;
+    `lost`: it could not be written down."""
 
     id: str | None = None
     text: str = ""
