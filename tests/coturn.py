@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.redis_server import free_port
+from tests.redis_server import free_port, listens
 
 REALM = "relay.test"
 
@@ -41,21 +41,10 @@ async def coturn(secret: str) -> AsyncIterator[int]:
         )
         try:
             async with asyncio.timeout(10.0):
-                while not await _listens(port):
+                while not await listens(port):  # it takes TCP where it takes UDP
                     assert process.returncode is None, "turnserver ended"
                     await asyncio.sleep(0.02)
             yield port
         finally:
             process.kill()
             await process.wait()
-
-
-async def _listens(port: int) -> bool:
-    """It takes TCP where it takes UDP."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True

@@ -54,7 +54,7 @@ class RedisServer:
             "redis-server", *flags, *self._options, stdout=asyncio.subprocess.DEVNULL
         )
         async with asyncio.timeout(STARTED_WITHIN):
-            while not await _listens(self.port):
+            while not await listens(self.port):
                 assert self._process.returncode is None, "redis-server did not start"
                 await asyncio.sleep(0.02)
 
@@ -146,7 +146,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, l
     raise ConnectionError("closed")  # ends the other direction too
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
+    """Whether connections are taken there."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
